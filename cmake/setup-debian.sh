@@ -1,0 +1,25 @@
+#!/bin/sh
+# Installs what building and testing Sluice needs on Debian 12 (and its relatives), as root or
+# with sudo. Does nothing where all of it is there already.
+set -eu
+
+packages="build-essential cmake ninja-build pkg-config git
+  libabsl-dev libcli11-dev libeigen3-dev libhwy-dev liburing-dev libxxhash-dev
+  libzip-dev nlohmann-json3-dev catch2 libbenchmark-dev python3 strace"
+
+missing=""
+for package in $packages; do
+  if ! dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed; then
+    missing="$missing $package"
+  fi
+done
+[ -n "$missing" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+  as_root="sudo"
+fi
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# shellcheck disable=SC2086  # a list of words
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,47 @@
+// How a model is opened. Zero (or the first enumerator) always means "choose for me".
+#ifndef SLUICE_OPTIONS_H_
+#define SLUICE_OPTIONS_H_
+
+#include <cstdint>
+
+namespace sluice {
+
+// Which neurons of a feed-forward layer are computed.
+enum class Mode {
+  kAuto = 0,    // sparse when the file has predictors, else dense
+  kSparse = 1,  // those that the predictor names; an error when the file has none
+  kDense = 2    // all: exact
+};
+
+enum class Engine {
+  kAuto = 0,   // io_uring where it works, else pread threads; stats say which, and why
+  kUring = 1,  // io_uring or an error
+  kPread = 2
+};
+
+struct ModelOptions {
+  // Everything that the model and its sessions hold in DRAM. Peak RSS stays within it plus 32 MiB.
+  // 0: what is free to this process, less a margin.
+  uint64_t dram_budget_bytes = 0;
+  // Tokens that each session can hold (prompt and generation). 0: the model's own limit, at most
+  // 2048.
+  uint32_t context_tokens = 0;
+  // Sessions that may exist at one time; their KV caches are allocated at open. 0: 1.
+  uint32_t max_sessions = 0;
+  // The neuron window in tokens. 0: as many as the slots hold.
+  uint32_t window_tokens = 0;
+  Mode mode = Mode::kAuto;
+  // Compute threads, the caller's included. 0: by affinity mask and CPU quota.
+  uint32_t threads = 0;
+  Engine engine = Engine::kAuto;
+  // Reads in flight, at most 4096. 0: 64.
+  uint32_t queue_depth = 0;
+  // Prompt tokens that go through a layer together. 0: 32. More: fewer reads, more scratch.
+  uint32_t prefill_chunk_tokens = 0;
+  // Check the checksum of every record that is read.
+  bool verify_checksums = true;
+};
+
+}  // namespace sluice
+
+#endif  // SLUICE_OPTIONS_H_

@@ -1,0 +1,31 @@
+#include "lib/base/aligned_buffer.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/checked.h"
+
+namespace sluice {
+
+absl::StatusOr<AlignedBuffer> AlignedBuffer::Allocate(size_t bytes) {
+  AlignedBuffer buffer;
+  if (bytes == 0) return buffer;
+  const Checked rounded = Checked(bytes).RoundUp(kIoAlignment);
+  if (!rounded.valid_and_at_most(SIZE_MAX / 2)) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  void* data = std::aligned_alloc(kIoAlignment, rounded.value());
+  if (data == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  std::memset(data, 0, rounded.value());
+  buffer.data_ = static_cast<std::byte*>(data);
+  buffer.size_ = bytes;
+  return buffer;
+}
+
+AlignedBuffer::~AlignedBuffer() { std::free(data_); }
+
+}  // namespace sluice
