@@ -1,0 +1,173 @@
+#include "sluice/flash_model.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/log.h"
+#include "lib/base/status_macros.h"
+#include "lib/model/flash_model_impl.h"
+
+namespace sluice {
+namespace {
+
+EngineChoice ChoiceOf(Engine engine) {
+  switch (engine) {
+    case Engine::kUring:
+      return EngineChoice::kUring;
+    case Engine::kPread:
+      return EngineChoice::kPread;
+    case Engine::kAuto:
+      break;
+  }
+  return EngineChoice::kAuto;
+}
+
+std::string Mebibytes(uint64_t bytes) {
+  return absl::StrCat(bytes, " bytes (", bytes >> 20, " MiB)");
+}
+
+}  // namespace
+
+const char* Version() { return SLUICE_VERSION_STRING; }
+
+void SetLogCallback(std::function<void(int level, const std::string& text)> sink) {
+  if (!sink) {
+    SetLogSink(nullptr);
+    return;
+  }
+  SetLogSink([sink = std::move(sink)](LogLevel level, absl::string_view text) {
+    sink(static_cast<int>(level), std::string(text));
+  });
+}
+
+absl::StatusOr<std::shared_ptr<FlashModel>> FlashModel::Open(const std::string& path,
+                                                             const ModelOptions& options) {
+  try {
+    return FlashModelImpl::Open(path, options, nullptr);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat(path, ": out of memory while opening"));
+  }
+}
+
+absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
+    const std::string& path, const ModelOptions& options, const EngineFactory& make_engine) {
+  auto model = std::make_shared<FlashModelImpl>();
+  SLUICE_ASSIGN_OR_RETURN(model->file_, BundleFile::Open(path));
+  SLUICE_ASSIGN_OR_RETURN(model->config_, ConfigOf(*model->file_));
+  SLUICE_ASSIGN_OR_RETURN(model->resolved_,
+                          ResolveOptions(*model->file_, model->config_, options));
+  SLUICE_ASSIGN_OR_RETURN(model->plan_, MakePlan(*model->file_, model->config_, model->resolved_));
+  if (!model->plan_.fits) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        path, ": a budget of ", Mebibytes(model->plan_.budget_bytes),
+        " is below the floor of this model and these options, ",
+        Mebibytes(model->plan_.floor_bytes)));
+  }
+  SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
+  SLUICE_ASSIGN_OR_RETURN(
+      model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse));
+  SLUICE_ASSIGN_OR_RETURN(
+      model->cache_, NeuronCache::Create(model->file_->layers(), model->plan_.slots_per_layer,
+                                         model->resolved_.options.window_tokens));
+  model->pool_ = std::make_unique<ThreadPool>(static_cast<int>(model->options().threads));
+  SLUICE_RETURN_IF_ERROR(model->MakeContexts(make_engine));
+  model->FillInfo();
+  return model;
+}
+
+absl::Status FlashModelImpl::LoadTokenizer() {
+  SLUICE_ASSIGN_OR_RETURN(const std::string json, file_->ReadTokenizer());
+  if (json.empty()) return absl::OkStatus();
+  SLUICE_ASSIGN_OR_RETURN(tokenizer_,
+                          Tokenizer::FromJson(json, absl::StrCat(file_->path(), ": tokenizer")));
+  return absl::OkStatus();
+}
+
+absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
+  const ModelOptions& o = resolved_.options;
+  for (uint32_t i = 0; i < o.max_sessions; ++i) {
+    auto context = std::make_unique<SessionContext>();
+    SLUICE_ASSIGN_OR_RETURN(
+        context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.d_model));
+    SLUICE_ASSIGN_OR_RETURN(
+        std::unique_ptr<IoEngine> engine,
+        make_engine ? make_engine(file_->storage(), cache_->buffers())
+                    : MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth,
+                                   cache_->buffers()));
+    BundleLoader::Options loader_options;
+    loader_options.verify = o.verify_checksums;
+    context->loader = std::make_unique<BundleLoader>(file_, std::move(engine), loader_options);
+    context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
+                                             context->loader.get(), pool_.get(),
+                                             &context->cancelled);
+    context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
+                                                 context->ffn.get(), pool_.get(),
+                                                 &context->cancelled, o.prefill_chunk_tokens);
+    context->logits.resize(config_.vocab_size);
+    context->samples.reserve(o.context_tokens);
+    contexts_.push_back(std::move(context));
+  }
+  return absl::OkStatus();
+}
+
+void FlashModelImpl::FillInfo() {
+  info_.family = config_.family;
+  info_.num_layers = config_.num_layers;
+  info_.d_model = config_.d_model;
+  info_.d_ffn = config_.d_ffn;
+  info_.num_heads = config_.num_heads;
+  info_.vocab_size = config_.vocab_size;
+  info_.max_positions = config_.max_positions;
+  info_.has_tokenizer = tokenizer_ != nullptr;
+  info_.has_predictors = Weights::PredictorBytes(*file_) > 0;
+  info_.file_bytes = file_->file_bytes();
+  info_.eos_ids = config_.eos_ids;
+  if (tokenizer_ == nullptr) return;
+  for (int32_t id : tokenizer_->eos_ids()) {
+    if (std::find(info_.eos_ids.begin(), info_.eos_ids.end(), id) == info_.eos_ids.end()) {
+      info_.eos_ids.push_back(id);
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Session>> FlashModelImpl::CreateSession() {
+  return CreateSessionImpl();
+}
+
+absl::StatusOr<std::unique_ptr<SessionImpl>> FlashModelImpl::CreateSessionImpl() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& context : contexts_) {
+    if (context->lent) continue;
+    auto session = std::make_unique<SessionImpl>(shared_from_this(), context.get());
+    context->lent = true;
+    return session;
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "all ", contexts_.size(), " sessions that the model was opened for are in use"));
+}
+
+void FlashModelImpl::TakeBack(SessionContext* context) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  context->lent = false;
+}
+
+absl::StatusOr<std::vector<int32_t>> FlashModelImpl::Tokenize(const std::string& text,
+                                                              bool add_special) const {
+  if (tokenizer_ == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(file_->path(), " has no tokenizer: its checkpoint had none"));
+  }
+  return tokenizer_->Encode(text, add_special);
+}
+
+absl::StatusOr<std::string> FlashModelImpl::Detokenize(absl::Span<const int32_t> tokens) const {
+  if (tokenizer_ == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(file_->path(), " has no tokenizer: its checkpoint had none"));
+  }
+  return tokenizer_->Decode(tokens);
+}
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+// The session behind include/sluice/session.h.
+#ifndef SLUICE_LIB_MODEL_SESSION_IMPL_H_
+#define SLUICE_LIB_MODEL_SESSION_IMPL_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "lib/loader/bundle_loader.h"
+#include "lib/model/decoder.h"
+#include "lib/model/ffn_step.h"
+#include "lib/model/kv_cache.h"
+#include "lib/model/sampler.h"
+#include "sluice/session.h"
+
+namespace sluice {
+
+class FlashModelImpl;
+
+// Everything that a session owns, made when the model opens and lent to one session at a time.
+// Members point at one another: made in place, never moved.
+struct SessionContext {
+  std::atomic<bool> cancelled{false};
+  KvCache kv;
+  std::unique_ptr<BundleLoader> loader;
+  std::unique_ptr<FfnStep> ffn;
+  std::unique_ptr<Decoder> decoder;
+  std::vector<float> logits;          // [vocab_size]
+  std::vector<TokenSample> samples;   // reserved: context_tokens
+  bool lent = false;                  // guarded by the model's mutex
+};
+
+class SessionImpl : public Session {
+ public:
+  SessionImpl(std::shared_ptr<FlashModelImpl> model, SessionContext* context);
+  ~SessionImpl() override;
+
+  uint32_t position() const override { return position_; }
+  uint32_t context_tokens() const override { return context_->kv.context_tokens(); }
+  absl::Status Prefill(absl::Span<const int32_t> tokens, absl::Span<float> last_logits,
+                       const PrefillOptions& options) override;
+  absl::Status Decode(int32_t token, absl::Span<float> logits) override;
+  absl::StatusOr<GenerateResult> Generate(const std::string& prompt,
+                                          const GenerateOptions& options) override;
+  absl::StatusOr<GenerateResult> GenerateFromTokens(absl::Span<const int32_t> prompt,
+                                                    const GenerateOptions& options) override;
+  void Cancel() override { context_->cancelled.store(true, std::memory_order_relaxed); }
+  void Reset() override { position_ = 0; }
+  Stats stats() const override;
+  const std::vector<TokenSample>& samples() const override { return context_->samples; }
+  void ResetStats() override;
+
+  // For calibration and evaluation; nullptr: none.
+  void set_observer(FfnObserver* observer) { context_->ffn->set_observer(observer); }
+
+ private:
+  class TextEmitter;
+  absl::Status CheckTokens(absl::Span<const int32_t> tokens, absl::Span<const float> logits) const;
+  absl::Status PrefillChunks(absl::Span<const int32_t> tokens, absl::Span<float> last_logits,
+                             const PrefillOptions& options);
+  absl::Status DecodeMeasured(int32_t token, absl::Span<float> logits);
+  absl::Status CheckGenerate(absl::Span<const int32_t> prompt,
+                             const GenerateOptions& options) const;
+  absl::Status DecodeLoop(const GenerateOptions& options, Sampler* sampler, TextEmitter* text,
+                          GenerateResult* result);
+  // The status of a call that is over; a cancellation has then been used up.
+  absl::Status Settle(absl::Status status);
+
+  const std::shared_ptr<FlashModelImpl> model_;
+  SessionContext* const context_;
+  uint32_t position_ = 0;
+  uint64_t prefill_tokens_ = 0, prefill_bytes_ = 0;
+  int64_t prefill_ns_ = 0;
+  uint64_t decoded_ = 0;  // may pass samples().size()
+  TokenSample sum_;       // over all decoded tokens
+};
+
+}  // namespace sluice
+
+#endif  // SLUICE_LIB_MODEL_SESSION_IMPL_H_

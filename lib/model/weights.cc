@@ -1,0 +1,181 @@
+#include "lib/model/weights.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "lib/base/checked.h"
+#include "lib/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+std::string ShapeText(const std::vector<uint64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+uint64_t SectionBytes(const BundleFile& file, SectionKind section) {
+  uint64_t total = 0;
+  for (const TensorEntry& entry : file.tensors()) {
+    if (entry.section == section) total += RoundUp(entry.bytes, kIoAlignment);
+  }
+  return total;
+}
+
+}  // namespace
+
+// Loads tensors one by one into `weights`.
+class Weights::Loader {
+ public:
+  Loader(const BundleFile& file, const ModelConfig& config, Weights* weights)
+      : file_(file), config_(config), weights_(weights) {}
+
+  absl::Status LoadAll(bool with_predictors) {
+    const uint64_t d = config_.d_model, e = config_.embed_dim;
+    SLUICE_ASSIGN_OR_RETURN(weights_->embed_tokens_,
+                            LoadMatrix("embed_tokens", config_.vocab_size, e));
+    SLUICE_ASSIGN_OR_RETURN(
+        weights_->embed_positions_,
+        LoadMatrix("embed_positions", uint64_t{config_.max_positions} + config_.position_offset,
+                   d));
+    weights_->lm_head_ = weights_->embed_tokens_;
+    if (!config_.tied_embeddings) {
+      SLUICE_ASSIGN_OR_RETURN(weights_->lm_head_, LoadMatrix("lm_head", config_.vocab_size, e));
+    }
+    if (config_.has_projections()) {
+      SLUICE_ASSIGN_OR_RETURN(weights_->project_in_, LoadMatrix("project_in", d, e));
+      SLUICE_ASSIGN_OR_RETURN(weights_->project_out_, LoadMatrix("project_out", e, d));
+    }
+    if (config_.final_norm) {
+      SLUICE_ASSIGN_OR_RETURN(weights_->final_norm_, LoadNorm("final_norm"));
+    }
+    weights_->layers_.resize(config_.num_layers);
+    for (uint32_t i = 0; i < config_.num_layers; ++i) {
+      SLUICE_RETURN_IF_ERROR(LoadLayer(i, &weights_->layers_[i]));
+      if (with_predictors) {
+        SLUICE_RETURN_IF_ERROR(LoadPredictor(i, &weights_->layers_[i].predictor));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::StatusOr<const TensorEntry*> Find(const std::string& name) const {
+    const TensorEntry* entry = file_.FindTensor(name);
+    if (entry != nullptr) return entry;
+    return absl::DataLossError(absl::StrCat(file_.path(), ": no tensor \"", name, "\""));
+  }
+
+  absl::Status CheckShape(const TensorEntry& entry, const std::vector<uint64_t>& shape) const {
+    if (entry.shape == shape) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(file_.path(), ": tensor \"", entry.name,
+                                            "\" has shape ", ShapeText(entry.shape),
+                                            ", expected ", ShapeText(shape)));
+  }
+
+  absl::StatusOr<const void*> Read(const TensorEntry& entry) {
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(entry.bytes));
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    weights_->buffers_.push_back(std::move(buffer));
+    return static_cast<const void*>(weights_->buffers_.back().data());
+  }
+
+  absl::StatusOr<kernels::Matrix> LoadMatrix(const std::string& name, uint64_t rows,
+                                             uint64_t cols) {
+    SLUICE_ASSIGN_OR_RETURN(const TensorEntry* entry, Find(name));
+    SLUICE_RETURN_IF_ERROR(CheckShape(*entry, {rows, cols}));
+    SLUICE_ASSIGN_OR_RETURN(const void* data, Read(*entry));
+    return kernels::Matrix{data, entry->type, rows, cols, cols * ElementBytes(entry->type)};
+  }
+
+  absl::StatusOr<const float*> LoadVector(const std::string& name, uint64_t size) {
+    SLUICE_ASSIGN_OR_RETURN(const TensorEntry* entry, Find(name));
+    SLUICE_RETURN_IF_ERROR(CheckShape(*entry, {size}));
+    if (entry->type != ElementType::kF32) {
+      return absl::DataLossError(absl::StrCat(file_.path(), ": tensor \"", name, "\" is ",
+                                              ElementTypeName(entry->type), ", expected f32"));
+    }
+    SLUICE_ASSIGN_OR_RETURN(const void* data, Read(*entry));
+    return static_cast<const float*>(data);
+  }
+
+  absl::StatusOr<Norm> LoadNorm(const std::string& name) {
+    Norm norm;
+    if (!config_.norm_affine) return norm;
+    SLUICE_ASSIGN_OR_RETURN(norm.weight, LoadVector(name + ".weight", config_.d_model));
+    SLUICE_ASSIGN_OR_RETURN(norm.bias, LoadVector(name + ".bias", config_.d_model));
+    return norm;
+  }
+
+  absl::StatusOr<Projection> LoadProjection(const std::string& name) {
+    Projection projection;
+    SLUICE_ASSIGN_OR_RETURN(projection.matrix,
+                            LoadMatrix(name + ".weight", config_.d_model, config_.d_model));
+    if (config_.bias) {
+      SLUICE_ASSIGN_OR_RETURN(projection.bias, LoadVector(name + ".bias", config_.d_model));
+    }
+    return projection;
+  }
+
+  absl::Status LoadLayer(uint32_t index, LayerWeights* layer) {
+    const std::string name = absl::StrCat("layers.", index, ".");
+    SLUICE_ASSIGN_OR_RETURN(layer->attn_norm, LoadNorm(name + "attn_norm"));
+    SLUICE_ASSIGN_OR_RETURN(layer->ffn_norm, LoadNorm(name + "ffn_norm"));
+    SLUICE_ASSIGN_OR_RETURN(layer->q, LoadProjection(name + "attn.q"));
+    SLUICE_ASSIGN_OR_RETURN(layer->k, LoadProjection(name + "attn.k"));
+    SLUICE_ASSIGN_OR_RETURN(layer->v, LoadProjection(name + "attn.v"));
+    SLUICE_ASSIGN_OR_RETURN(layer->out, LoadProjection(name + "attn.out"));
+    if (config_.bias) {
+      SLUICE_ASSIGN_OR_RETURN(layer->up_bias, LoadVector(name + "ffn.up.bias", config_.d_ffn));
+      SLUICE_ASSIGN_OR_RETURN(layer->down_bias,
+                              LoadVector(name + "ffn.down.bias", config_.d_model));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadPredictor(uint32_t index, LowRankPredictor* predictor) {
+    const std::string name = absl::StrCat("layers.", index, ".predictor.");
+    SLUICE_ASSIGN_OR_RETURN(const TensorEntry* in_entry, Find(name + "in"));
+    if (in_entry->shape.size() != 2 || in_entry->shape[0] < 1 ||
+        in_entry->shape[0] > uint64_t{config_.d_model} + config_.d_ffn) {
+      return absl::DataLossError(absl::StrCat(file_.path(), ": tensor \"", in_entry->name,
+                                              "\" has shape ", ShapeText(in_entry->shape),
+                                              ", expected [rank, ", config_.d_model, "]"));
+    }
+    const uint64_t rank = in_entry->shape[0];
+    SLUICE_ASSIGN_OR_RETURN(const kernels::Matrix in,
+                            LoadMatrix(name + "in", rank, config_.d_model));
+    SLUICE_ASSIGN_OR_RETURN(const kernels::Matrix out,
+                            LoadMatrix(name + "out", config_.d_ffn, rank));
+    SLUICE_ASSIGN_OR_RETURN(const float* bias, LoadVector(name + "bias", config_.d_ffn));
+    if (in.type != out.type) {
+      return absl::DataLossError(absl::StrCat(file_.path(), ": the predictor of layer ", index,
+                                              " has factors of two types"));
+    }
+    *predictor = LowRankPredictor(in.data, out.data, in.type, bias, config_.d_model,
+                                  config_.d_ffn, static_cast<uint32_t>(rank));
+    return absl::OkStatus();
+  }
+
+  const BundleFile& file_;
+  const ModelConfig& config_;
+  Weights* weights_;
+};
+
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
+                                                       const ModelConfig& config,
+                                                       bool with_predictors) {
+  auto weights = std::make_unique<Weights>();
+  SLUICE_RETURN_IF_ERROR(Loader(file, config, weights.get()).LoadAll(with_predictors));
+  return weights;
+}
+
+uint64_t Weights::ResidentBytes(const BundleFile& file) {
+  return SectionBytes(file, SectionKind::kResident);
+}
+
+uint64_t Weights::PredictorBytes(const BundleFile& file) {
+  return SectionBytes(file, SectionKind::kPredictors);
+}
+
+}  // namespace sluice

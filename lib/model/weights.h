@@ -1,0 +1,73 @@
+// The weights that stay in DRAM: everything but the FFN matrices.
+#ifndef SLUICE_LIB_MODEL_WEIGHTS_H_
+#define SLUICE_LIB_MODEL_WEIGHTS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/base/aligned_buffer.h"
+#include "lib/format/bundle_file.h"
+#include "lib/kernels/kernels.h"
+#include "lib/model/model_config.h"
+#include "lib/predictor/predictor.h"
+
+namespace sluice {
+
+// A projection: matrix and bias (nullptr: none). Borrowed from Weights.
+struct Projection {
+  kernels::Matrix matrix;
+  const float* bias = nullptr;
+};
+
+// A layer norm; both pointers nullptr when it has no affine parameters.
+struct Norm {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+};
+
+struct LayerWeights {
+  Norm attn_norm, ffn_norm;
+  Projection q, k, v, out;
+  const float* up_bias = nullptr;    // [d_ffn]
+  const float* down_bias = nullptr;  // [d_model]
+  LowRankPredictor predictor;        // present() only where loaded
+};
+
+// Threads: const methods may overlap.
+class Weights {
+ public:
+  // Reads and verifies the resident section, and the predictors when asked. The file's directory
+  // must hold exactly the tensors that `config` calls for, in the right shapes: kDataLoss names
+  // the tensor, expected and found.
+  static absl::StatusOr<std::unique_ptr<Weights>> Load(const BundleFile& file,
+                                                       const ModelConfig& config,
+                                                       bool with_predictors);
+
+  const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
+  uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
+  const kernels::Matrix& embed_tokens() const { return embed_tokens_; }
+  const kernels::Matrix& embed_positions() const { return embed_positions_; }
+  const kernels::Matrix& lm_head() const { return lm_head_; }
+  const kernels::Matrix* project_in() const { return project_in_.data ? &project_in_ : nullptr; }
+  const kernels::Matrix* project_out() const {
+    return project_out_.data ? &project_out_ : nullptr;
+  }
+  const Norm& final_norm() const { return final_norm_; }
+
+  // Bytes that Load() would allocate, from the directory alone.
+  static uint64_t ResidentBytes(const BundleFile& file);
+  static uint64_t PredictorBytes(const BundleFile& file);
+
+ private:
+  class Loader;
+  std::vector<AlignedBuffer> buffers_;
+  std::vector<LayerWeights> layers_;
+  kernels::Matrix embed_tokens_, embed_positions_, lm_head_, project_in_, project_out_;
+  Norm final_norm_;
+};
+
+}  // namespace sluice
+
+#endif  // SLUICE_LIB_MODEL_WEIGHTS_H_

@@ -1,0 +1,223 @@
+// Streamed == resident, bit for bit: logits depend on file, weights, predictor and tokens only.
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lib/kernels/kernels.h"
+#include "lib/model/flash_model_impl.h"
+#include "tests/support/catch.h"
+#include "tests/support/memory_engine.h"
+#include "tests/support/tiny_model.h"
+
+namespace sluice {
+namespace {
+
+using testing::AllLogits;
+using testing::RandomTokens;
+using testing::TinyModelOptions;
+
+const TinyModelOptions kTiny;
+
+struct Fixture {
+  testing::TempDir dir;
+  std::string path = dir.File("tiny.flash");
+  std::vector<int32_t> tokens = RandomTokens(testing::Seed(), 41, kTiny.vocab_size);
+
+  Fixture() { testing::WriteTinyModel(path, kTiny); }
+
+  std::shared_ptr<FlashModelImpl> Open(const ModelOptions& options,
+                                       const EngineFactory& engine = nullptr) const {
+    auto model = FlashModelImpl::Open(path, options, engine);
+    REQUIRE_OK(model);
+    return *model;
+  }
+  std::vector<float> Logits(const ModelOptions& options,
+                            const EngineFactory& engine = nullptr) const {
+    auto session = Open(options, engine)->CreateSession();
+    REQUIRE_OK(session);
+    return AllLogits(**session, tokens);
+  }
+  uint64_t Floor(ModelOptions options) const {
+    auto plan = PlanMemory(path, options);
+    REQUIRE_OK(plan);
+    return plan->floor_bytes;
+  }
+};
+
+ModelOptions OptionsFor(Mode mode) {
+  ModelOptions options;
+  options.mode = mode;
+  options.threads = 1;
+  return options;
+}
+
+TEST_CASE("logits have the same bits under every option", "[model]") {
+  const Fixture fixture;
+  INFO("seed " << testing::Seed());
+  for (Mode mode : {Mode::kDense, Mode::kSparse}) {
+    const ModelOptions base = OptionsFor(mode);
+    const std::vector<float> whole = fixture.Logits(base);
+    REQUIRE(whole.size() == fixture.tokens.size() * kTiny.vocab_size);
+    for (uint32_t threads : {1u, 2u, 3u}) {
+      for (uint32_t chunk : {1u, 7u, 41u, 64u}) {
+        for (uint32_t window : {0u, 1u, 3u}) {
+          for (bool floor : {false, true}) {
+            ModelOptions options = base;
+            options.threads = threads;
+            options.prefill_chunk_tokens = chunk;
+            options.window_tokens = window;
+            options.queue_depth = 1 + 5 * chunk;
+            options.engine = threads == 2 ? Engine::kPread : Engine::kAuto;
+            if (floor) options.dram_budget_bytes = fixture.Floor(options);
+            INFO("threads " << threads << " chunk " << chunk << " window " << window << " floor "
+                            << floor);
+            REQUIRE(fixture.Logits(options) == whole);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("sparse logits differ from dense ones", "[model]") {
+  // Otherwise the test above would compare nothing.
+  const Fixture fixture;
+  CHECK(fixture.Logits(OptionsFor(Mode::kDense)) != fixture.Logits(OptionsFor(Mode::kSparse)));
+}
+
+TEST_CASE("an engine in memory gives the same bits", "[model]") {
+  const Fixture fixture;
+  auto content = std::make_shared<const std::string>(testing::ReadFileOrDie(fixture.path));
+  const EngineFactory memory = [&](std::shared_ptr<StorageFile>, absl::Span<const IoSegment>) {
+    return std::make_unique<testing::MemoryEngine>(content);
+  };
+  for (Mode mode : {Mode::kDense, Mode::kSparse}) {
+    CHECK(fixture.Logits(OptionsFor(mode), memory) == fixture.Logits(OptionsFor(mode)));
+  }
+}
+
+TEST_CASE("each dispatch target keeps its bits", "[model]") {
+  const Fixture fixture;
+  for (const std::string& target : kernels::AvailableTargets()) {
+    INFO("target " << target);
+    REQUIRE(kernels::ForceTarget(target));
+    const std::vector<float> whole = fixture.Logits(OptionsFor(Mode::kSparse));
+    ModelOptions options = OptionsFor(Mode::kSparse);
+    options.prefill_chunk_tokens = 5;
+    options.threads = 2;
+    options.window_tokens = 1;
+    CHECK(fixture.Logits(options) == whole);
+  }
+  REQUIRE(kernels::ForceTarget(""));
+}
+
+// Any number of slots from 1 on, below what a plan would ever give: the FFN in batches.
+TEST_CASE("the FFN has the same bits with any number of slots", "[model]") {
+  const Fixture fixture;
+  for (Mode mode : {Mode::kDense, Mode::kSparse}) {
+    ModelOptions options = OptionsFor(mode);
+    options.max_sessions = 1;
+    const auto model = fixture.Open(options);
+    const uint32_t records = model->file().layers()[0].num_records;
+    const size_t count = 5;
+    std::vector<float> x(count * kTiny.d_model);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>((i * 37) % 23) / 11 - 1;
+    std::vector<float> expected;
+    for (uint32_t slots = records; slots >= 1; --slots) {
+      INFO("slots " << slots << " of " << records);
+      auto cache = NeuronCache::Create(model->file().layers(),
+                                       std::vector<uint32_t>(kTiny.num_layers, slots), 0);
+      REQUIRE_OK(cache);
+      auto file = BundleFile::Open(fixture.path);
+      REQUIRE_OK(file);
+      auto engine = MakeIoEngine((*file)->storage(), EngineChoice::kPread, 4, {});
+      REQUIRE_OK(engine);
+      BundleLoader loader(*file, *std::move(engine), {});
+      const std::atomic<bool> cancelled{false};
+      FfnStep::Shape shape{kTiny.d_model, kTiny.d_ffn, count, records,
+                           mode == Mode::kSparse ? kTiny.predictor_rank : 0};
+      FfnStep step(shape, cache->get(), &model->weights(), &loader, &model->pool(), &cancelled);
+      std::vector<float> y(x.size());
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        REQUIRE_OK(step.Run(1, count, x.data(), y.data()));
+        if (expected.empty()) expected = y;
+        REQUIRE(y == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("decoding token by token equals feeding them together", "[model]") {
+  const Fixture fixture;
+  for (Mode mode : {Mode::kDense, Mode::kSparse}) {
+    const std::vector<float> whole = fixture.Logits(OptionsFor(mode));
+    auto session = fixture.Open(OptionsFor(mode))->CreateSession();
+    REQUIRE_OK(session);
+    std::vector<float> row(kTiny.vocab_size);
+    for (size_t t = 0; t < fixture.tokens.size(); ++t) {
+      REQUIRE_OK((*session)->Decode(fixture.tokens[t], absl::MakeSpan(row)));
+      REQUIRE(std::equal(row.begin(), row.end(),
+                         whole.begin() + static_cast<ptrdiff_t>(t * row.size())));
+    }
+  }
+}
+
+TEST_CASE("sessions do not touch each other's bits", "[model]") {
+  const Fixture fixture;
+  ModelOptions options = OptionsFor(Mode::kSparse);
+  options.max_sessions = 3;
+  options.window_tokens = 2;
+  options.threads = 2;
+  const std::vector<int32_t> other = RandomTokens(99, 33, kTiny.vocab_size);
+  const auto solo = [&](const std::vector<int32_t>& tokens) {
+    auto session = fixture.Open(options)->CreateSession();
+    REQUIRE_OK(session);
+    return AllLogits(**session, tokens);
+  };
+  const std::vector<float> first_solo = solo(fixture.tokens), second_solo = solo(other);
+  options.dram_budget_bytes = fixture.Floor(options);
+  const auto model = fixture.Open(options);
+  auto first = model->CreateSession(), second = model->CreateSession();
+  REQUIRE_OK(first);
+  REQUIRE_OK(second);
+
+  SECTION("interleaved") {
+    std::vector<float> row(kTiny.vocab_size), first_all, second_all;
+    for (size_t t = 0; t < fixture.tokens.size(); ++t) {
+      REQUIRE_OK((*first)->Decode(fixture.tokens[t], absl::MakeSpan(row)));
+      first_all.insert(first_all.end(), row.begin(), row.end());
+      if (t >= other.size()) continue;
+      REQUIRE_OK((*second)->Decode(other[t], absl::MakeSpan(row)));
+      second_all.insert(second_all.end(), row.begin(), row.end());
+    }
+    CHECK(first_all == first_solo);
+    CHECK(second_all == second_solo);
+  }
+  SECTION("at the same time") {
+    for (int round = 0; round < 5; ++round) {
+      std::vector<float> results[2];
+      Session* sessions[2] = {first->get(), second->get()};
+      const std::vector<int32_t>* tokens[2] = {&fixture.tokens, &other};
+      std::vector<std::thread> threads;
+      for (int i = 0; i < 2; ++i) {
+        sessions[i]->Reset();
+        threads.emplace_back([&, i] {
+          PrefillOptions prefill;
+          prefill.on_logits = [&, i](uint32_t, absl::Span<const float> logits) {
+            results[i].insert(results[i].end(), logits.begin(), logits.end());
+          };
+          const absl::Status status = sessions[i]->Prefill(*tokens[i], {}, prefill);
+          if (!status.ok()) results[i].clear();
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      REQUIRE(results[0] == first_solo);
+      REQUIRE(results[1] == second_solo);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
