@@ -36,7 +36,8 @@ struct ModelOptions {
   Engine engine = Engine::kAuto;
   // Reads in flight, at most 4096. 0: 64.
   uint32_t queue_depth = 0;
-  // Prompt tokens that go through a layer together. 0: 32. More: fewer reads, more scratch.
+  // Prompt tokens that go through a layer together, at most 512. 0: 32. More: fewer reads, more
+  // scratch; above 32 only where the budget has room for it.
   uint32_t prefill_chunk_tokens = 0;
   // Check the checksum of every record that is read.
   bool verify_checksums = true;

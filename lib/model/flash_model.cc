@@ -58,7 +58,7 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
   SLUICE_ASSIGN_OR_RETURN(model->config_, ConfigOf(*model->file_));
   SLUICE_ASSIGN_OR_RETURN(model->resolved_,
                           ResolveOptions(*model->file_, model->config_, options));
-  SLUICE_ASSIGN_OR_RETURN(model->plan_, MakePlan(*model->file_, model->config_, model->resolved_));
+  SLUICE_ASSIGN_OR_RETURN(model->plan_, MakePlan(*model->file_, model->config_, &model->resolved_));
   if (!model->plan_.fits) {
     return absl::ResourceExhaustedError(absl::StrCat(
         path, ": a budget of ", Mebibytes(model->plan_.budget_bytes),

@@ -20,7 +20,6 @@ namespace {
 
 constexpr uint32_t kDefaultContext = 2048;
 constexpr uint32_t kDefaultQueueDepth = 64;
-constexpr uint32_t kDefaultChunk = 32;
 constexpr uint32_t kMaxChunk = 512;
 constexpr uint32_t kMaxSessions = 256;
 constexpr uint32_t kMaxThreads = 256;
@@ -124,6 +123,17 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
                                BundleLoader::BytesFor(resolved.ffn.max_records));
 }
 
+uint64_t FixedBytes(const MemoryPlan& plan) {
+  return plan.resident + plan.predictor + plan.kv + plan.scratch + plan.io;
+}
+
+// What is free, less a margin, and no more than there is use for.
+uint64_t DefaultBudget(uint64_t everything) {
+  const uint64_t available = AvailableMemoryBytes();
+  const uint64_t margin = std::max(kMarginBytes, available / 16);
+  return std::min(everything, available - std::min(available, margin));
+}
+
 }  // namespace
 
 absl::StatusOr<ModelConfig> ConfigOf(const BundleFile& file) {
@@ -165,7 +175,7 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   if (o.queue_depth == 0) o.queue_depth = kDefaultQueueDepth;
   if (o.threads == 0) o.threads = static_cast<uint32_t>(DefaultThreadCount());
   o.threads = std::min(o.threads, kMaxThreads);
-  if (o.prefill_chunk_tokens == 0) o.prefill_chunk_tokens = kDefaultChunk;
+  if (o.prefill_chunk_tokens == 0) o.prefill_chunk_tokens = kDefaultPrefillChunk;
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the number of sessions", o.max_sessions, kMaxSessions));
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the queue depth", o.queue_depth, kMaxQueueDepth));
   o.prefill_chunk_tokens = std::min({o.prefill_chunk_tokens, o.context_tokens, kMaxChunk});
@@ -225,38 +235,46 @@ std::vector<uint32_t> ShareSlots(uint64_t bytes, absl::Span<const RecordLayout> 
 }
 
 absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& config,
-                                    const ResolvedOptions& resolved) {
+                                    ResolvedOptions* resolved) {
   MemoryPlan plan;
-  FillFixedParts(file, config, resolved, &plan);
-  const Shares shares = SlotShares(file, resolved.sparse);
-  const uint64_t fixed = plan.resident + plan.predictor + plan.kv + plan.scratch + plan.io;
-  const uint64_t everything = fixed + SlotBytes(file, shares.all);
-  plan.floor_bytes = fixed + SlotBytes(file, shares.floor);
-  plan.recommended_bytes = fixed + SlotBytes(file, shares.recommended);
-  plan.budget_bytes = resolved.options.dram_budget_bytes;
+  const Shares shares = SlotShares(file, resolved->sparse);
+  const uint64_t floor_slots = SlotBytes(file, shares.floor);
+  const uint32_t wished = resolved->options.prefill_chunk_tokens;
+  const auto with_chunk = [&](uint32_t tokens) {
+    resolved->options.prefill_chunk_tokens = tokens;
+    resolved->ffn.max_tokens = tokens;
+    FillFixedParts(file, config, *resolved, &plan);
+  };
+  with_chunk(std::min(wished, kDefaultPrefillChunk));
+  plan.floor_bytes = FixedBytes(plan) + floor_slots;
+  with_chunk(wished);
+  plan.budget_bytes = resolved->options.dram_budget_bytes;
   if (plan.budget_bytes == 0) {
-    const uint64_t available = AvailableMemoryBytes();
-    const uint64_t margin = std::max(kMarginBytes, available / 16);
-    plan.budget_bytes = std::min(everything, available - std::min(available, margin));
+    plan.budget_bytes = DefaultBudget(FixedBytes(plan) + SlotBytes(file, shares.all));
   }
+  if (FixedBytes(plan) + floor_slots > plan.budget_bytes) {
+    with_chunk(std::min(wished, kDefaultPrefillChunk));
+  }
+  const uint64_t fixed = FixedBytes(plan);
+  plan.recommended_bytes = fixed + SlotBytes(file, shares.recommended);
   plan.fits = plan.budget_bytes >= plan.floor_bytes;
   const uint64_t for_slots = (plan.fits ? plan.budget_bytes : plan.floor_bytes) - fixed;
   plan.slots_per_layer = ShareSlots(for_slots, file.layers(), shares.floor, shares.need);
   plan.slots = SlotBytes(file, plan.slots_per_layer);
   plan.records_per_layer = shares.all;
   plan.record_bytes = file.layers().empty() ? 0 : file.layers()[0].record_bytes;
-  plan.context_tokens = resolved.options.context_tokens;
-  plan.max_sessions = resolved.options.max_sessions;
+  plan.context_tokens = resolved->options.context_tokens;
+  plan.max_sessions = resolved->options.max_sessions;
   plan.kv_element_type = KvCache::kElementType;
-  plan.mode = resolved.options.mode;
+  plan.mode = resolved->options.mode;
   return plan;
 }
 
 absl::StatusOr<MemoryPlan> PlanMemory(const std::string& path, const ModelOptions& options) {
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, BundleFile::Open(path));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(*file));
-  SLUICE_ASSIGN_OR_RETURN(const ResolvedOptions resolved, ResolveOptions(*file, config, options));
-  return MakePlan(*file, config, resolved);
+  SLUICE_ASSIGN_OR_RETURN(ResolvedOptions resolved, ResolveOptions(*file, config, options));
+  return MakePlan(*file, config, &resolved);
 }
 
 }  // namespace sluice

@@ -28,8 +28,12 @@ struct ResolvedOptions {
 absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const ModelConfig& config,
                                                const ModelOptions& options);
 
+// Prefill chunks of more than kDefaultPrefillChunk tokens are a wish: they are cut to that in
+// `resolved` where the budget has no room for their scratch. (No result depends on the chunk.)
 absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& config,
-                                    const ResolvedOptions& resolved);
+                                    ResolvedOptions* resolved);
+
+inline constexpr uint32_t kDefaultPrefillChunk = 32;
 
 // Shares `bytes` out between layers: `floor[i]` slots each first, the rest in proportion to
 // `need[i]`, no layer more than it has records. What cannot buy a slot is left over.

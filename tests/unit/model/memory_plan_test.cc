@@ -84,6 +84,26 @@ TEST_CASE("context, sessions and dense mode are in the plan", "[model]") {
   CHECK(dense->recommended_bytes > dense->floor_bytes);
 }
 
+TEST_CASE("a large prefill chunk gives way at the floor", "[model]") {
+  const Fixture fixture;
+  ModelOptions options;
+  options.threads = 1;
+  auto plan = PlanMemory(fixture.path, options);
+  REQUIRE_OK(plan);
+  options.prefill_chunk_tokens = 90;
+  options.dram_budget_bytes = plan->floor_bytes;
+  auto large = PlanMemory(fixture.path, options);
+  REQUIRE_OK(large);
+  CHECK(large->floor_bytes == plan->floor_bytes);
+  CHECK(large->fits);
+  CHECK(large->scratch == plan->scratch);
+  REQUIRE_OK(FlashModel::Open(fixture.path, options));
+  options.dram_budget_bytes = 64 << 20;
+  auto roomy = PlanMemory(fixture.path, options);
+  REQUIRE_OK(roomy);
+  CHECK(roomy->scratch > plan->scratch);
+}
+
 TEST_CASE("options that make no sense are refused", "[model]") {
   const Fixture fixture;
   ModelOptions options;
