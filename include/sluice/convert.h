@@ -16,7 +16,7 @@ struct ConvertOptions {
   std::string dtype;             // "f32", "f16", "bf16"; empty: as in the checkpoint
   std::string calibration_path;  // UTF-8 text; when given, predictors are trained too
   TrainOptions train;            // used with calibration_path
-  // Stage ("tensors", "records", "calibrate", "train") and the share of it that is done;
+  // Stage ("sources", "tensors", "records", "calibrate", "train", "quality") and its share done;
   // false stops with kCancelled.
   std::function<bool(const std::string& stage, double done)> on_progress;
 };
