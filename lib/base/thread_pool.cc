@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/base/blocked_signals.h"
 #include "lib/base/clock.h"
 
 namespace sluice {
@@ -150,6 +151,7 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int num_threads) : state_(new (std::nothrow) State) {
   if (!state_) return;
   const int num_workers = std::min(num_threads, kMaxThreads) - 1;
+  const BlockedSignals blocked;
   try {
     state_->workers.reserve(static_cast<size_t>(std::max(num_workers, 0)));
     for (int i = 0; i < num_workers; ++i) {

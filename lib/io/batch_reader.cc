@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <deque>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -23,6 +22,9 @@ constexpr int kMaxTransientRetries = 8;
 constexpr int kMaxDeviceRetries = 2;
 // The first round without progress may be chance, the second is the end of the file.
 constexpr int kMaxStalledRounds = 2;
+// Cancelling waits for what has been started: this much takes a slow device a few milliseconds,
+// and is more than a fast one needs to be kept busy.
+constexpr uint64_t kMaxBytesInFlight = uint64_t{8} << 20;
 // Wait() looks up this often; it goes on waiting all the same.
 constexpr std::chrono::milliseconds kWaitSlice(1000);
 
@@ -44,11 +46,13 @@ struct Request {
   int transient_retries = 0;
   int device_retries = 0;
   int stalled_rounds = 0;
-  std::vector<IoSegment> segments;
-  std::vector<IoSegment> rest;  // of `segments`, from `done` on
+  absl::Span<const IoSegment> segments;  // the caller's
+  std::vector<IoSegment> rest;           // of them, from `done` on; used after a short read
 };
 
-void ComputeRest(Request* request) {
+// What is still to be read.
+absl::Span<const IoSegment> Rest(Request* request) {
+  if (request->done == 0) return request->segments;
   request->rest.clear();
   uint64_t skip = request->done;
   for (const IoSegment& segment : request->segments) {
@@ -59,6 +63,7 @@ void ComputeRest(Request* request) {
     request->rest.push_back({segment.data + skip, segment.bytes - static_cast<size_t>(skip)});
     skip = 0;
   }
+  return request->rest;
 }
 
 }  // namespace
@@ -68,7 +73,10 @@ struct BatchReader::State {
   std::string path;
   std::vector<Request> requests;
   std::vector<size_t> free;
-  std::deque<size_t> queue;  // not started, in order
+  std::vector<size_t> queue;  // not started, in order, from queue_head on
+  size_t queue_head = 0;
+  std::vector<size_t> again;  // to be started again, before those
+  uint64_t bytes_in_flight = 0;
   std::vector<IoRead> batch;
   std::vector<IoCompletion> completions;
   int64_t busy_ns = 0;
@@ -100,9 +108,12 @@ absl::Status BatchReader::State::CheckRead(const IoRead& read) const {
 
 void BatchReader::State::Enqueue(const IoRead& read) {
   if (free.empty()) {
-    free.push_back(requests.size());
     requests.emplace_back();
+    // Room for all of them, so that giving one back (in Drain() too) cannot fail.
+    free.reserve(requests.capacity());
+    free.push_back(requests.size() - 1);
   }
+  queue.reserve(queue.size() + 1);
   const size_t index = free.back();
   free.pop_back();
   Request& request = requests[index];
@@ -111,27 +122,41 @@ void BatchReader::State::Enqueue(const IoRead& read) {
   request.total = 0;
   request.done = 0;
   request.transient_retries = request.device_retries = request.stalled_rounds = 0;
-  request.segments.assign(read.segments.begin(), read.segments.end());
+  request.segments = read.segments;
   for (const IoSegment& segment : request.segments) request.total += segment.bytes;
   queue.push_back(index);
 }
 
-// Starts as much of the queue as the engine takes, by one Submit().
+// Starts as much as the engine takes and kMaxBytesInFlight allows, by one Submit().
 absl::Status BatchReader::State::Pump() {
   const size_t in_flight = engine->in_flight();
   const size_t depth = engine->queue_depth();
-  if (queue.empty() || in_flight >= depth) return absl::OkStatus();
-  const size_t count = std::min(queue.size(), depth - in_flight);
+  const size_t waiting = again.size() + queue.size() - queue_head;
   batch.clear();
-  for (size_t i = 0; i < count; ++i) {
-    Request& request = requests[queue[i]];
-    ComputeRest(&request);
-    batch.push_back({request.offset + request.done, request.rest, queue[i]});
+  uint64_t bytes = 0;
+  while (batch.size() < waiting && in_flight + batch.size() < depth) {
+    const size_t i = batch.size();
+    const size_t index =
+        i < again.size() ? again[again.size() - 1 - i] : queue[queue_head + i - again.size()];
+    Request& request = requests[index];
+    const uint64_t more = request.total - request.done;
+    const bool first = in_flight + i == 0;
+    if (!first && bytes_in_flight + bytes + more > kMaxBytesInFlight) break;
+    batch.push_back({request.offset + request.done, Rest(&request), index});
+    bytes += more;
   }
+  if (batch.empty()) return absl::OkStatus();
   const int64_t now = NowNs();
   if (absl::Status status = engine->Submit(batch); !status.ok()) return Annotate(status, path);
   if (in_flight == 0) busy_since_ns = now;
-  queue.erase(queue.begin(), queue.begin() + static_cast<std::ptrdiff_t>(count));
+  bytes_in_flight += bytes;
+  const size_t from_again = std::min(batch.size(), again.size());
+  again.resize(again.size() - from_again);
+  queue_head += batch.size() - from_again;
+  if (queue_head == queue.size()) {
+    queue.clear();
+    queue_head = 0;
+  }
   return absl::OkStatus();
 }
 
@@ -151,11 +176,11 @@ void BatchReader::State::Finish(size_t index, absl::Status status,
 void BatchReader::State::HandleError(size_t index, int error,
                                      std::vector<FinishedRead>* finished) {
   Request& request = requests[index];
-  const bool again =
+  const bool retry =
       (IsTransient(error) && request.transient_retries++ < kMaxTransientRetries) ||
       (IsDeviceError(error) && request.device_retries++ < kMaxDeviceRetries);
-  if (again) {
-    queue.push_front(index);
+  if (retry) {
+    again.push_back(index);
     return;
   }
   std::string what = absl::StrCat(path, ": read of ", request.total - request.done,
@@ -197,12 +222,13 @@ void BatchReader::State::HandleProgress(size_t index, uint64_t got,
     Finish(index, TruncatedStatus(path, request.offset, request.total, reached), finished);
     return;
   }
-  queue.push_front(index);
+  again.push_back(index);
 }
 
 void BatchReader::State::Handle(const IoCompletion& completion,
                                 std::vector<FinishedRead>* finished) {
   const size_t index = static_cast<size_t>(completion.tag);
+  bytes_in_flight -= requests[index].total - requests[index].done;
   if (completion.result < 0) {
     HandleError(index, static_cast<int>(-completion.result), finished);
   } else {
@@ -266,6 +292,8 @@ size_t BatchReader::outstanding() const { return state_->outstanding(); }
 
 void BatchReader::Drain() {
   state_->queue.clear();
+  state_->queue_head = 0;
+  state_->again.clear();
   while (state_->engine->in_flight() > 0) {
     const absl::Status status = state_->Reap(state_->engine->in_flight(), kWaitSlice);
     if (status.code() == absl::StatusCode::kFailedPrecondition) break;  // a forked child's copy
@@ -273,6 +301,7 @@ void BatchReader::Drain() {
     if (!status.ok()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   state_->completions.clear();
+  state_->bytes_in_flight = 0;
   state_->free.clear();
   for (size_t i = 0; i < state_->requests.size(); ++i) state_->free.push_back(i);
 }

@@ -33,8 +33,9 @@ class BatchReader {
 
   const IoCapabilities& capabilities() const;
 
-  // Queues any number of reads and starts as many as the engine takes. The segments' arrays are
-  // copied; the memory they name belongs to the read until it is finished.
+  // Queues any number of reads and starts as many as the engine takes, and 8 MiB at a time. The
+  // segments' arrays and the memory they name belong to the read until it is finished (Drain()
+  // finishes all).
   // Bounded retries: EINTR, EAGAIN, ENOMEM, ECANCELED, EBUSY up to 8 times a read; EIO twice; a
   // short read goes on from the last multiple of the alignment that it reached, and two rounds
   // without progress are truncation (kDataLoss). An engine error leaves them queued: Drain().

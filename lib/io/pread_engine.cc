@@ -1,7 +1,5 @@
 #include "lib/io/pread_engine.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/blocked_signals.h"
 #include "lib/base/status_macros.h"
 
 namespace sluice {
@@ -21,20 +20,6 @@ namespace {
 
 // More threads than this only queue up in the device's driver.
 constexpr size_t kMaxThreads = 16;
-
-// Threads started meanwhile take no signals: the host's handlers are not for them.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 int64_t ReadOnce(int fd, const IoRead& read) {
   const ssize_t got = preadv(fd, AsIovec(read.segments), static_cast<int>(read.segments.size()),

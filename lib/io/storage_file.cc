@@ -19,8 +19,9 @@
 namespace sluice {
 namespace {
 
-// A device that asks for more than this is better read through the page cache.
-constexpr size_t kMaxDirectAlignment = size_t{1} << 16;
+// Records and slots are aligned to this much. A device that asks for more is read through the page
+// cache.
+constexpr size_t kMaxDirectAlignment = kIoAlignment;
 
 constexpr int kMaxProbeRetries = 8;
 

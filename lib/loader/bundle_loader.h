@@ -36,7 +36,7 @@ class BundleLoader {
  public:
   struct Options {
     bool verify = true;                        // checksum of every record that is read
-    uint64_t max_extent_bytes = 1 << 20;       // a longer run of records is split
+    uint64_t max_extent_bytes = 256 << 10;     // a longer run of records is split
   };
 
   // `file` gives layout and checksums, `engine` reads that same file.
