@@ -28,4 +28,4 @@ endif()
 # abseil in the public headers: Status and Span only.
 add_library(sluice_abseil INTERFACE)
 target_link_libraries(sluice_abseil INTERFACE absl::status absl::statusor absl::span absl::strings
-                      absl::str_format absl::function_ref absl::flat_hash_map absl::flat_hash_set Threads::Threads)
+                      absl::str_format absl::function_ref absl::cleanup absl::flat_hash_map absl::flat_hash_set Threads::Threads)

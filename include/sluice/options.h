@@ -31,7 +31,7 @@ struct ModelOptions {
   // The neuron window in tokens. 0: as many as the slots hold.
   uint32_t window_tokens = 0;
   Mode mode = Mode::kAuto;
-  // Compute threads, the caller's included. 0: by affinity mask and CPU quota.
+  // Compute threads, the caller's included, at most 256. 0: by affinity mask and CPU quota.
   uint32_t threads = 0;
   Engine engine = Engine::kAuto;
   // Reads in flight, at most 4096. 0: 64.

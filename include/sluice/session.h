@@ -32,7 +32,7 @@ struct SamplingOptions {
   uint32_t top_k = 0;     // 0: all
   float top_p = 1;        // smallest set of the most likely tokens with at least this probability
   float min_p = 0;        // drops tokens below this share of the most likely one's probability
-  float repetition_penalty = 1;  // > 1 makes tokens of prompt and text less likely
+  float repetition_penalty = 1;  // > 1 makes tokens of this call's prompt and text less likely
   uint64_t seed = 0;      // the same seed, file and options give the same text
 };
 
@@ -79,8 +79,11 @@ class Session {
   // Feeds one token; as Prefill() with one, but counted in the statistics as decoding.
   virtual absl::Status Decode(int32_t token, absl::Span<float> logits) = 0;
 
-  // Prompt text in, text out. The session goes on from its position. kFailedPrecondition: the
-  // model has no tokenizer. A cancelled generation is no error: finish_reason says so.
+  // Prompt text in, text out. The session goes on from where it is: the last token of a generation
+  // is not in the KV cache when it ends (position() does not count it), and the next Generate()
+  // feeds it before its own prompt; Prefill(), Decode() and Reset() forget it. kFailedPrecondition:
+  // the model has no tokenizer. A cancelled generation is no error: finish_reason says so. After
+  // an error the session is as it was before the call.
   virtual absl::StatusOr<GenerateResult> Generate(const std::string& prompt,
                                                   const GenerateOptions& options) = 0;
   // The same from token ids. Without a tokenizer `text` stays empty (and `stop` is refused).

@@ -14,6 +14,8 @@ namespace {
 
 // The least weight bytes, times tokens, that one thread takes at a time.
 constexpr size_t kGrainBytes = 64 << 10;
+// The most multiply-adds between two looks at the cancellation flag: a few milliseconds.
+constexpr size_t kMostWork = 16 << 20;
 // The least multiply-adds of attention that are worth a second thread.
 constexpr size_t kAttentionGrain = 64 << 10;
 
@@ -136,9 +138,13 @@ void Decoder::Project(const kernels::Matrix& matrix, const float* bias, const fl
                       size_t num_tokens, float* out) {
   const size_t grain =
       std::max<size_t>(kGrainBytes / (matrix.row_stride_bytes * num_tokens), size_t{4});
+  const size_t most = std::max<size_t>(kMostWork / (matrix.cols * num_tokens), 4);
   pool_->ParallelFor(matrix.rows, grain, [&](size_t begin, size_t end) {
-    if (cancelled_->load(std::memory_order_relaxed)) return;
-    kernels::MatVec(matrix, bias, x, num_tokens, matrix.cols, out, matrix.rows, begin, end);
+    for (; begin < end; begin += most) {
+      if (cancelled_->load(std::memory_order_relaxed)) return;
+      kernels::MatVec(matrix, bias, x, num_tokens, matrix.cols, out, matrix.rows, begin,
+                      std::min(end, begin + most));
+    }
   });
 }
 

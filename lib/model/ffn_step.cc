@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <mutex>
+#include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "lib/base/checked.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
@@ -66,12 +67,24 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
   ChooseActive(weights, num_tokens, x);
   std::fill(y, y + num_tokens * shape_.d_model, 0.0f);
 
+  if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
   ListNeeded(slots.layout);
-  std::lock_guard<std::mutex> lock(slots.mutex);
+  const LayerSlots::Lease lease(&slots, *cancelled_);
   meter_.memory_ns += NowNs() - start;
+  if (!lease.held()) return absl::CancelledError("cancelled");
   meter_.records_needed += needed_.size();
+  SLUICE_RETURN_IF_ERROR(RunBatches(layer, slots, num_tokens, x, y));
+  if (weights.down_bias != nullptr) {
+    for (size_t t = 0; t < num_tokens; ++t) {
+      kernels::Add(weights.down_bias, shape_.d_model, y + t * shape_.d_model);
+    }
+  }
+  return absl::OkStatus();
+}
 
+absl::Status FfnStep::RunBatches(uint32_t layer, LayerSlots& slots, size_t num_tokens,
+                                 const float* x, float* y) {
   const uint32_t num_slots = slots.window.num_slots();
   const size_t batch =
       needed_.size() <= num_slots
@@ -86,17 +99,17 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
             : slots.window.AdvanceBatch(records, /*first=*/first == 0, &fills_);
     meter_.memory_ns += NowNs() - planning;
     SLUICE_RETURN_IF_ERROR(status);
-    meter_.records_missing += fills_.size();
-    if (absl::Status run = RunBatch(layer, slots, records, num_tokens, x, y); !run.ok()) {
+    // However the batch ends early, by an exception too: no read goes on into a slot, and no slot
+    // claims to hold what was not read.
+    absl::Cleanup undo = [&] {
+      loader_->Cancel();
       slots.window.Drop(fills_);
-      return run;
-    }
+    };
+    meter_.records_missing += fills_.size();
+    SLUICE_RETURN_IF_ERROR(RunBatch(layer, slots, records, num_tokens, x, y));
+    std::move(undo).Cancel();
   }
-  if (weights.down_bias != nullptr) {
-    for (size_t t = 0; t < num_tokens; ++t) {
-      kernels::Add(weights.down_bias, shape_.d_model, y + t * shape_.d_model);
-    }
-  }
+  slots.PublishWindow();
   return absl::OkStatus();
 }
 
@@ -115,7 +128,8 @@ void FfnStep::ChooseActive(const LayerWeights& weights, size_t num_tokens, const
     meter_.neurons_predicted += num_tokens * shape_.d_ffn;
     return;
   }
-  weights.predictor.Predict(x, num_tokens, pool_, predictor_scratch_.data(), active_.data());
+  weights.predictor.Predict(x, num_tokens, pool_, cancelled_, predictor_scratch_.data(),
+                            active_.data());
   std::fill(begin, end, 0);
   for (size_t t = 0; t < num_tokens; ++t) {
     for (uint32_t n : active_[t]) predicted_.bits[n * words + t / 64] |= uint64_t{1} << (t % 64);
@@ -137,10 +151,7 @@ void FfnStep::ListNeeded(const RecordLayout& layout) {
 absl::Status FfnStep::RunBatch(uint32_t layer, LayerSlots& slots,
                                absl::Span<const uint32_t> records, size_t num_tokens,
                                const float* x, float* y) {
-  if (absl::Status status = LoadAndComputeUp(layer, slots, records, num_tokens, x); !status.ok()) {
-    loader_->Cancel();
-    return status;
-  }
+  SLUICE_RETURN_IF_ERROR(LoadAndComputeUp(layer, slots, records, num_tokens, x));
   // Everything is here: the down products of non-zero neurons in ascending id order.
   ListNeurons(slots, records);
   CountAndMask(layer, num_tokens);

@@ -93,6 +93,8 @@ class FfnStep {
  private:
   void ChooseActive(const LayerWeights& weights, size_t num_tokens, const float* x);
   void ListNeeded(const RecordLayout& layout);
+  absl::Status RunBatches(uint32_t layer, LayerSlots& slots, size_t num_tokens, const float* x,
+                          float* y);
   absl::Status RunBatch(uint32_t layer, LayerSlots& slots, absl::Span<const uint32_t> records,
                         size_t num_tokens, const float* x, float* y);
   absl::Status LoadAndComputeUp(uint32_t layer, LayerSlots& slots,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/log.h"
 #include "lib/base/status_macros.h"
+#include "lib/io/host.h"
 #include "lib/model/flash_model_impl.h"
 
 namespace sluice {
@@ -26,6 +27,10 @@ EngineChoice ChoiceOf(Engine engine) {
 
 std::string Mebibytes(uint64_t bytes) {
   return absl::StrCat(bytes, " bytes (", bytes >> 20, " MiB)");
+}
+
+uint64_t PlannedBytes(const MemoryPlan& plan) {
+  return plan.resident + plan.predictor + plan.kv + plan.slots + plan.scratch + plan.io;
 }
 
 }  // namespace
@@ -65,6 +70,13 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
         " is below the floor of this model and these options, ",
         Mebibytes(model->plan_.floor_bytes)));
   }
+  // All of it is touched below, and who takes more than there is gets killed, not told.
+  const uint64_t planned = PlannedBytes(model->plan_);
+  if (const uint64_t available = AvailableMemoryBytes(); planned > available) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        path, ": these options take ", Mebibytes(planned), ", and this process may take ",
+        Mebibytes(available), " more (free memory and the limits of its cgroups)"));
+  }
   SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
   SLUICE_ASSIGN_OR_RETURN(
       model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse));
@@ -78,11 +90,19 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
 }
 
 absl::Status FlashModelImpl::LoadTokenizer() {
-  SLUICE_ASSIGN_OR_RETURN(const std::string json, file_->ReadTokenizer());
-  if (json.empty()) return absl::OkStatus();
-  SLUICE_ASSIGN_OR_RETURN(tokenizer_,
-                          Tokenizer::FromJson(json, absl::StrCat(file_->path(), ": tokenizer")));
+  SLUICE_ASSIGN_OR_RETURN(tokenizer_, ReadTokenizerOf(*file_));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> ReadTokenizerOf(const BundleFile& file) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string json, file.ReadTokenizer());
+  if (json.empty()) return std::unique_ptr<Tokenizer>();
+  return Tokenizer::FromJson(json, absl::StrCat(file.path(), ": tokenizer"));
+}
+
+absl::Status NoTokenizer(const BundleFile& file) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(file.path(), " has no tokenizer: its checkpoint had none"));
 }
 
 absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
@@ -155,18 +175,12 @@ void FlashModelImpl::TakeBack(SessionContext* context) {
 
 absl::StatusOr<std::vector<int32_t>> FlashModelImpl::Tokenize(const std::string& text,
                                                               bool add_special) const {
-  if (tokenizer_ == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(file_->path(), " has no tokenizer: its checkpoint had none"));
-  }
+  if (tokenizer_ == nullptr) return NoTokenizer(*file_);
   return tokenizer_->Encode(text, add_special);
 }
 
 absl::StatusOr<std::string> FlashModelImpl::Detokenize(absl::Span<const int32_t> tokens) const {
-  if (tokenizer_ == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(file_->path(), " has no tokenizer: its checkpoint had none"));
-  }
+  if (tokenizer_ == nullptr) return NoTokenizer(*file_);
   return tokenizer_->Decode(tokens);
 }
 

@@ -23,6 +23,11 @@
 
 namespace sluice {
 
+// The tokenizer in a bundle file; nullptr when it has none.
+absl::StatusOr<std::unique_ptr<Tokenizer>> ReadTokenizerOf(const BundleFile& file);
+// The error of whoever needs one then.
+absl::Status NoTokenizer(const BundleFile& file);
+
 // Makes a session's engine on the model's file; tests put in engines that fail.
 using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<IoEngine>>(
     std::shared_ptr<StorageFile> file, absl::Span<const IoSegment> buffers)>;

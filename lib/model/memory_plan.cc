@@ -112,8 +112,9 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
   uint64_t session = Decoder::BytesFor(config, o.prefill_chunk_tokens, o.context_tokens,
                                        static_cast<int>(o.threads));
   session += FfnStep::BytesFor(resolved.ffn);
-  // Logits, the sampler's candidates and its marks for seen tokens; a sample for each position.
-  session += uint64_t{config.vocab_size} * (4 + 8 + 1);
+  // Logits, the sampler's candidates, their weights and its marks for seen tokens; a sample for
+  // each position.
+  session += uint64_t{config.vocab_size} * (4 + 8 + 8 + 1);
   session += uint64_t{o.context_tokens} * sizeof(TokenSample);
   plan->scratch = o.max_sessions * session;
   for (const RecordLayout& layout : file.layers()) {
@@ -184,6 +185,14 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   if (o.mode == Mode::kSparse && rank == 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         file.path(), " has no predictors, which sparse mode needs; train them, or use dense mode"));
+  }
+  // The product of the largest sizes that a manifest may name is more than 64 bits hold.
+  const Checked kv = Checked(o.max_sessions) * config.num_layers * 2 * o.context_tokens *
+                     config.d_model * sizeof(float);
+  if (!kv.valid_and_at_most(uint64_t{1} << 62)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file.path(), ": the KV caches of ", o.max_sessions, " sessions of ", o.context_tokens,
+        " tokens have no size"));
   }
   resolved.sparse = o.mode != Mode::kDense && rank != 0;
   o.mode = resolved.sparse ? Mode::kSparse : Mode::kDense;

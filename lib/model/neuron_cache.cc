@@ -1,10 +1,43 @@
 #include "lib/model/neuron_cache.h"
 
+#include <chrono>
 #include <utility>
 
 #include "lib/base/status_macros.h"
 
 namespace sluice {
+namespace {
+
+// How often somebody who waits for a layer looks whether he has been cancelled.
+constexpr std::chrono::milliseconds kLook(10);
+
+}  // namespace
+
+LayerSlots::Lease::Lease(LayerSlots* slots, const std::atomic<bool>& cancelled) : slots_(slots) {
+  std::unique_lock<std::mutex> lock(slots->mutex_);
+  while (slots->leased_) {
+    if (cancelled.load(std::memory_order_relaxed)) {
+      slots_ = nullptr;
+      return;
+    }
+    slots->freed_.wait_for(lock, kLook);
+  }
+  slots->leased_ = true;
+}
+
+LayerSlots::Lease::~Lease() {
+  if (slots_ == nullptr) return;
+  {
+    std::lock_guard<std::mutex> lock(slots_->mutex_);
+    slots_->leased_ = false;
+  }
+  slots_->freed_.notify_one();
+}
+
+void LayerSlots::PublishWindow() {
+  span_tokens_.store(window.span_tokens(), std::memory_order_relaxed);
+  forced_evictions_.store(window.num_forced_evictions(), std::memory_order_relaxed);
+}
 
 absl::StatusOr<std::unique_ptr<NeuronCache>> NeuronCache::Create(
     absl::Span<const RecordLayout> layouts, absl::Span<const uint32_t> slots_per_layer,
@@ -28,21 +61,15 @@ absl::StatusOr<std::unique_ptr<NeuronCache>> NeuronCache::Create(
   return cache;
 }
 
-double NeuronCache::MeanSpanTokens() {
+double NeuronCache::MeanSpanTokens() const {
   double sum = 0;
-  for (const auto& layer : layers_) {
-    std::lock_guard<std::mutex> lock(layer->mutex);
-    sum += layer->window.span_tokens();
-  }
+  for (const auto& layer : layers_) sum += layer->span_tokens();
   return layers_.empty() ? 0 : sum / static_cast<double>(layers_.size());
 }
 
-uint64_t NeuronCache::ForcedEvictions() {
+uint64_t NeuronCache::ForcedEvictions() const {
   uint64_t sum = 0;
-  for (const auto& layer : layers_) {
-    std::lock_guard<std::mutex> lock(layer->mutex);
-    sum += layer->window.num_forced_evictions();
-  }
+  for (const auto& layer : layers_) sum += layer->forced_evictions();
   return sum;
 }
 

@@ -3,6 +3,8 @@
 #ifndef SLUICE_LIB_MODEL_NEURON_CACHE_H_
 #define SLUICE_LIB_MODEL_NEURON_CACHE_H_
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -17,23 +19,48 @@
 
 namespace sluice {
 
-// One layer. Whoever computes this layer's FFN holds `mutex` from Advance() to the last use of a
+// One layer. Whoever computes this layer's FFN holds a Lease from Advance() to the last use of a
 // slot: that is what pins the slots. Sessions meet only when they are at the same layer.
-struct LayerSlots {
+class LayerSlots {
+ public:
   LayerSlots(const RecordLayout& record_layout, uint32_t num_slots, uint32_t window_tokens,
              std::byte* slot_memory)
       : layout(record_layout),
         window(record_layout.num_records, num_slots, window_tokens),
-        matrix(slot_memory) {}
+        matrix_(slot_memory) {}
+
+  // The right to use `window` and the slots. Waits for whoever has it, but not when `cancelled`.
+  class Lease {
+   public:
+    Lease(LayerSlots* slots, const std::atomic<bool>& cancelled);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    bool held() const { return slots_ != nullptr; }
+
+   private:
+    LayerSlots* slots_;
+  };
 
   std::byte* slot_data(uint32_t slot) {
-    return matrix + static_cast<size_t>(slot) * layout.record_bytes;
+    return matrix_ + static_cast<size_t>(slot) * layout.record_bytes;
   }
+  // Copies the window's figures to where span_tokens() and forced_evictions() find them.
+  void PublishWindow();
+  // As last published. Any thread.
+  uint32_t span_tokens() const { return span_tokens_.load(std::memory_order_relaxed); }
+  uint64_t forced_evictions() const { return forced_evictions_.load(std::memory_order_relaxed); }
 
   const RecordLayout layout;
-  std::mutex mutex;
-  NeuronWindow window;      // guarded by mutex
-  std::byte* const matrix;  // num_slots * record_bytes, contents guarded by mutex
+  NeuronWindow window;  // under a Lease
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  bool leased_ = false;  // guarded by mutex_
+  std::atomic<uint32_t> span_tokens_{0};
+  std::atomic<uint64_t> forced_evictions_{0};
+  std::byte* const matrix_;  // num_slots * record_bytes; contents under a Lease
 };
 
 class NeuronCache {
@@ -47,9 +74,9 @@ class NeuronCache {
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
   // The slots' memory, to be registered with the I/O engines.
   absl::Span<const IoSegment> buffers() const { return segments_; }
-  // Mean over layers of the tokens that the windows span. Takes each layer's mutex in turn.
-  double MeanSpanTokens();
-  uint64_t ForcedEvictions();
+  // Mean over layers of the tokens that the windows span. Any thread.
+  double MeanSpanTokens() const;
+  uint64_t ForcedEvictions() const;
 
  private:
   std::vector<AlignedBuffer> memory_;

@@ -70,6 +70,7 @@ absl::Status SessionImpl::Prefill(absl::Span<const int32_t> tokens, absl::Span<f
   const uint64_t bytes = context_->loader->stats().bytes;
   const absl::Status status = PrefillChunks(tokens, last_logits, options);
   if (!status.ok()) return Settle(status);
+  pending_token_ = -1;
   position_ += static_cast<uint32_t>(tokens.size());
   prefill_tokens_ += tokens.size();
   prefill_ns_ += NowNs() - start;
@@ -109,7 +110,9 @@ absl::Status SessionImpl::PrefillChunks(absl::Span<const int32_t> tokens,
 
 absl::Status SessionImpl::Decode(int32_t token, absl::Span<float> logits) {
   SLUICE_RETURN_IF_ERROR(CheckTokens({&token, 1}, logits));
-  return Settle(DecodeMeasured(token, logits));
+  SLUICE_RETURN_IF_ERROR(Settle(DecodeMeasured(token, logits)));
+  pending_token_ = -1;
+  return absl::OkStatus();
 }
 
 absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits) {
@@ -217,24 +220,38 @@ absl::StatusOr<GenerateResult> SessionImpl::Generate(const std::string& prompt,
 
 absl::StatusOr<GenerateResult> SessionImpl::GenerateFromTokens(
     absl::Span<const int32_t> prompt, const GenerateOptions& options) {
-  SLUICE_RETURN_IF_ERROR(CheckGenerate(prompt, options));
+  std::vector<int32_t> tokens;
+  if (pending_token_ >= 0) tokens.push_back(pending_token_);
+  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  SLUICE_RETURN_IF_ERROR(CheckGenerate(tokens, options));
   GenerateResult result;
   Sampler sampler(options.sampling, model_->config().vocab_size);
-  sampler.Observe(prompt);
+  sampler.Observe(tokens);
   TextEmitter text(model_->tokenizer(), options);
   PrefillOptions prefill;
   prefill.on_progress = options.on_prefill_progress;
-  absl::Status status = Prefill(prompt, absl::MakeSpan(context_->logits), prefill);
+  const uint32_t start = position_;
+  const int32_t pending = pending_token_;
+  absl::Status status = Prefill(tokens, absl::MakeSpan(context_->logits), prefill);
   if (status.ok()) status = Settle(DecodeLoop(options, &sampler, &text, &result));
   if (absl::IsCancelled(status)) {
     result.finish_reason = FinishReason::kCancelled;
   } else if (!status.ok()) {
+    // As after a failed Prefill(): the call may be repeated.
+    position_ = start;
+    pending_token_ = pending;
     return status;
   }
+  if (!result.tokens.empty()) pending_token_ = result.tokens.back();
   text.Finish(&result);
   // A completed stop string may have been waiting for a longer one that began earlier.
   if (text.stopped()) result.finish_reason = FinishReason::kStop;
   return result;
+}
+
+void SessionImpl::Reset() {
+  position_ = 0;
+  pending_token_ = -1;
 }
 
 absl::Status SessionImpl::DecodeLoop(const GenerateOptions& options, Sampler* sampler,

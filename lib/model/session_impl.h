@@ -49,7 +49,7 @@ class SessionImpl : public Session {
   absl::StatusOr<GenerateResult> GenerateFromTokens(absl::Span<const int32_t> prompt,
                                                     const GenerateOptions& options) override;
   void Cancel() override { context_->cancelled.store(true, std::memory_order_relaxed); }
-  void Reset() override { position_ = 0; }
+  void Reset() override;
   Stats stats() const override;
   const std::vector<TokenSample>& samples() const override { return context_->samples; }
   void ResetStats() override;
@@ -73,6 +73,9 @@ class SessionImpl : public Session {
   const std::shared_ptr<FlashModelImpl> model_;
   SessionContext* const context_;
   uint32_t position_ = 0;
+  // The last token that Generate() chose: not in the KV cache yet, fed first when Generate() goes
+  // on. -1: none.
+  int32_t pending_token_ = -1;
   uint64_t prefill_tokens_ = 0, prefill_bytes_ = 0;
   int64_t prefill_ns_ = 0;
   uint64_t decoded_ = 0;  // may pass samples().size()

@@ -18,7 +18,7 @@ void SparsityMeter::OnInput(uint32_t layer, size_t num_tokens, const float*) {
 
 // A use keeps its neuron in the window for k tokens, or until the next use, which starts anew:
 // summing min(k, gap) over uses gives the sizes of all unions without listing any.
-void SparsityMeter::Use(uint64_t now, uint64_t* stamp,
+void SparsityMeter::Use(uint64_t now, uint32_t* stamp,
                         std::array<uint64_t, kUnionWindows.size()>* union_sum,
                         std::array<uint64_t, kUnionWindows.size()>* new_sum) {
   for (size_t k = 0; k < kUnionWindows.size(); ++k) {
@@ -26,7 +26,7 @@ void SparsityMeter::Use(uint64_t now, uint64_t* stamp,
     if (*stamp != 0) (*union_sum)[k] += std::min<uint64_t>(kUnionWindows[k], gap);
     if (new_sum != nullptr && gap > kUnionWindows[k]) ++(*new_sum)[k];
   }
-  *stamp = now;
+  *stamp = static_cast<uint32_t>(now);
 }
 
 void SparsityMeter::OnNeurons(uint32_t layer, size_t num_tokens,
@@ -67,10 +67,10 @@ void SparsityMeter::Finish() {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     LayerSparsity& sums = layers_[layer];
     const uint64_t end = sums.tokens + 1;
-    for (uint64_t& stamp : neuron_stamps_[layer]) {
+    for (uint32_t& stamp : neuron_stamps_[layer]) {
       if (stamp != 0) Use(end, &stamp, &sums.neuron_union, nullptr);
     }
-    for (uint64_t& stamp : record_stamps_[layer]) {
+    for (uint32_t& stamp : record_stamps_[layer]) {
       if (stamp != 0) Use(end, &stamp, &sums.record_union, nullptr);
     }
   }

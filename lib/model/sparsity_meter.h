@@ -52,8 +52,8 @@ class SparsityMeter : public FfnObserver {
 
  private:
   // When each neuron (or record) was last used: token number + 1, 0 for never.
-  using Stamps = std::vector<uint64_t>;
-  void Use(uint64_t now, uint64_t* stamp,
+  using Stamps = std::vector<uint32_t>;
+  void Use(uint64_t now, uint32_t* stamp,
            std::array<uint64_t, kUnionWindows.size()>* union_sum,
            std::array<uint64_t, kUnionWindows.size()>* new_sum);
 

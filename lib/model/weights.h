@@ -39,7 +39,7 @@ struct LayerWeights {
 class Weights {
  public:
   // Reads and verifies the resident section, and the predictors when asked. The file's directory
-  // must hold exactly the tensors that `config` calls for, in the right shapes: kDataLoss names
+  // must hold the tensors that `config` calls for, in the right shapes: kDataLoss names
   // the tensor, expected and found.
   static absl::StatusOr<std::unique_ptr<Weights>> Load(const BundleFile& file,
                                                        const ModelConfig& config,

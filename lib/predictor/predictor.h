@@ -2,6 +2,7 @@
 #ifndef SLUICE_LIB_PREDICTOR_PREDICTOR_H_
 #define SLUICE_LIB_PREDICTOR_PREDICTOR_H_
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -30,7 +31,9 @@ class LowRankPredictor {
   //   scratch  at least ScratchFloats(num_tokens) floats
   //   active   out: active[t] cleared and filled with ascending neuron ids; no allocation once
   //            each has capacity d_ffn
-  void Predict(const float* x, size_t num_tokens, ThreadPool* pool, float* scratch,
+  //   cancelled  looked at between pieces of a few milliseconds; once set, the answer is void
+  void Predict(const float* x, size_t num_tokens, ThreadPool* pool,
+               const std::atomic<bool>* cancelled, float* scratch,
                std::vector<uint32_t>* active) const;
   size_t ScratchFloats(size_t num_tokens) const { return num_tokens * (rank_ + d_ffn_); }
 

@@ -1,5 +1,7 @@
 // What a session does when things go wrong, and when they go on for long.
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <memory>
@@ -148,14 +150,125 @@ TEST_CASE("a weight that is not a number names its layer", "[model][fault]") {
     }
   };
   Fixture fixture(tiny);
+  for (Mode mode : {Mode::kDense, Mode::kSparse}) {
+    ModelOptions options = Dense();
+    options.mode = mode;
+    auto model = FlashModel::Open(fixture.path, options);
+    REQUIRE_OK(model);
+    auto session = (*model)->CreateSession();
+    REQUIRE_OK(session);
+    const absl::Status status = (*session)->Prefill(fixture.tokens, {});
+    INFO(status.ToString());
+    CHECK(absl::IsDataLoss(status));
+    CHECK(absl::StrContains(status.message(), "layer 1"));
+  }
+}
+
+// With no slot lost and none that claims to hold what was not read, whatever call fails.
+TEST_CASE("the engine itself fails, for every call to it", "[model][fault]") {
+  Fixture fixture;
+  std::shared_ptr<const testing::FaultCounts> counts;
+  auto clean = fixture.Open(Dense(), FaultPlan(), &counts)->CreateSession();
+  REQUIRE_OK(clean);
+  const std::vector<float> expected = AllLogits(**clean, fixture.tokens);
+  const uint64_t submits = counts->submits, reaps = counts->reaps;
+  REQUIRE(submits > 2);
+  for (uint64_t k = 0; k < submits + reaps; ++k) {
+    FaultPlan plan;
+    (k < submits ? plan.failing_submit : plan.failing_reap) = k < submits ? k : k - submits;
+    const auto model = fixture.Open(Dense(), plan, &counts);
+    auto session = model->CreateSession();
+    REQUIRE_OK(session);
+    const absl::Status status = (*session)->Prefill(fixture.tokens, {});
+    INFO("call " << k << ": " << status.ToString());
+    CHECK(!status.ok());
+    CHECK(AllLogits(**session, fixture.tokens) == expected);
+  }
+}
+
+TEST_CASE("a generation goes on where the last one ended", "[model]") {
+  Fixture fixture;
   auto model = FlashModel::Open(fixture.path, Dense());
   REQUIRE_OK(model);
   auto session = (*model)->CreateSession();
   REQUIRE_OK(session);
-  const absl::Status status = (*session)->Prefill(fixture.tokens, {});
-  INFO(status.message());
-  CHECK(absl::IsDataLoss(status));
-  CHECK(absl::StrContains(status.message(), "layer 1"));
+  GenerateOptions generate;
+  generate.ignore_eos = true;
+  generate.max_tokens = 30;
+  auto whole = (*session)->GenerateFromTokens(fixture.tokens, generate);
+  REQUIRE_OK(whole);
+  (*session)->Reset();
+  generate.max_tokens = 10;
+  auto first = (*session)->GenerateFromTokens(fixture.tokens, generate);
+  REQUIRE_OK(first);
+  CHECK(std::equal(first->tokens.begin(), first->tokens.end(), whole->tokens.begin()));
+  CHECK((*session)->position() == fixture.tokens.size() + 9);
+  // With the eleventh token as its prompt, the next one must choose the twelfth: only if the tenth,
+  // which the first one chose last, has been fed before it.
+  generate.max_tokens = 1;
+  auto next = (*session)->GenerateFromTokens({whole->tokens[10]}, generate);
+  REQUIRE_OK(next);
+  CHECK(next->tokens[0] == whole->tokens[11]);
+  (*session)->Reset();
+  auto again = (*session)->GenerateFromTokens(fixture.tokens, generate);
+  REQUIRE_OK(again);
+  CHECK((*session)->position() == fixture.tokens.size());
+  auto more = (*session)->GenerateFromTokens({5}, generate);
+  REQUIRE_OK(more);
+  CHECK((*session)->position() == fixture.tokens.size() + 2);
+}
+
+TEST_CASE("a generation that fails leaves the session as it was", "[model][fault]") {
+  TinyModelOptions tiny;
+  tiny.d_ffn = 2000;  // many more records than the floor has slots: each token reads
+  Fixture fixture(tiny);
+  std::shared_ptr<const testing::FaultCounts> counts;
+  GenerateOptions generate;
+  generate.ignore_eos = true;
+  generate.max_tokens = 12;
+  ModelOptions options = Dense();
+  options.mode = Mode::kSparse;
+  auto memory = PlanMemory(fixture.path, options);
+  REQUIRE_OK(memory);
+  options.dram_budget_bytes = memory->floor_bytes;
+  auto clean = fixture.Open(options, FaultPlan(), &counts)->CreateSession();
+  REQUIRE_OK(clean);
+  auto expected = (*clean)->GenerateFromTokens(fixture.tokens, generate);
+  REQUIRE_OK(expected);
+  const uint64_t reads = counts->reads_seen;
+  REQUIRE(reads > 4);
+  FaultPlan plan;
+  plan.script.push_back({reads - 1, false, Fault{FaultKind::kErrno, EBADF}});
+  auto session = fixture.Open(options, plan, &counts)->CreateSession();
+  REQUIRE_OK(session);
+  CHECK(!(*session)->GenerateFromTokens(fixture.tokens, generate).ok());
+  CHECK((*session)->position() == 0);
+  auto repeated = (*session)->GenerateFromTokens(fixture.tokens, generate);
+  REQUIRE_OK(repeated);
+  CHECK(repeated->tokens == expected->tokens);
+}
+
+// A layer that somebody else works on is no reason to miss a cancellation.
+TEST_CASE("waiting for a layer can be cancelled", "[model]") {
+  Fixture fixture;
+  ModelOptions options = Dense();
+  options.max_sessions = 2;
+  auto model = FlashModelImpl::Open(fixture.path, options, nullptr);
+  REQUIRE_OK(model);
+  auto session = (*model)->CreateSession();
+  REQUIRE_OK(session);
+  const std::atomic<bool> never{false};
+  absl::Status status;
+  {
+    const LayerSlots::Lease lease(&(*model)->cache().layer(1), never);
+    REQUIRE(lease.held());
+    std::thread waiter([&] { status = (*session)->Prefill(fixture.tokens, {}); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    (*session)->Cancel();
+    waiter.join();
+  }
+  CHECK(absl::IsCancelled(status));
+  REQUIRE_OK((*session)->Prefill(fixture.tokens, {}));
 }
 
 TEST_CASE("a context that is full is an error with both numbers", "[model]") {
