@@ -4,7 +4,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/sluice)
 
 # pkg-config names of what the static library needs beyond abseil and threads. Eigen and
 # nlohmann_json are header-only and used in .cc files alone.
-set(SLUICE_PKG_MODULES libhwy libxxhash libpcre2-8 libzip)
+set(SLUICE_PKG_MODULES libhwy libxxhash libzip)
 if(SLUICE_WITH_URING)
   list(APPEND SLUICE_PKG_MODULES liburing)
 endif()

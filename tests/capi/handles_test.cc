@@ -1,0 +1,121 @@
+// Handles without a model: what the table promises, and a session that meets a defect.
+#include "capi/src/handles.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "tests/support/catch.h"
+
+namespace sluice::capi {
+namespace {
+
+class FakeSession : public Session {
+ public:
+  explicit FakeSession(int* alive) : alive_(alive) { ++*alive_; }
+  ~FakeSession() override { --*alive_; }
+  uint32_t position() const override { return 7; }
+  uint32_t context_tokens() const override { return 8; }
+  absl::Status Prefill(absl::Span<const int32_t>, absl::Span<float>,
+                       const PrefillOptions&) override {
+    return absl::OkStatus();
+  }
+  absl::Status Decode(int32_t, absl::Span<float>) override { return absl::OkStatus(); }
+  absl::StatusOr<GenerateResult> Generate(const std::string&, const GenerateOptions&) override {
+    return GenerateResult();
+  }
+  absl::StatusOr<GenerateResult> GenerateFromTokens(absl::Span<const int32_t>,
+                                                    const GenerateOptions&) override {
+    return GenerateResult();
+  }
+  void Cancel() override {}
+  void Reset() override {}
+  Stats stats() const override { return Stats(); }
+  const std::vector<TokenSample>& samples() const override { return samples_; }
+  void ResetStats() override {}
+
+ private:
+  int* const alive_;
+  std::vector<TokenSample> samples_;
+};
+
+class FakeModel : public FlashModel {
+ public:
+  const ModelInfo& info() const override { return info_; }
+  const MemoryPlan& plan() const override { return plan_; }
+  absl::StatusOr<std::unique_ptr<Session>> CreateSession() override {
+    return absl::UnimplementedError("a fake");
+  }
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string&, bool) const override {
+    return absl::UnimplementedError("a fake");
+  }
+  absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t>) const override {
+    return absl::UnimplementedError("a fake");
+  }
+
+ private:
+  ModelInfo info_;
+  MemoryPlan plan_;
+};
+
+absl::Status Succeed(Session&) { return absl::OkStatus(); }
+
+TEST_CASE("a handle's value is given out once, whatever its type", "[capi]") {
+  HandleTable<sluice_model, int> ints;
+  HandleTable<sluice_session, std::string> strings;
+  sluice_model* first = ints.Add(std::make_shared<int>(1));
+  sluice_session* other = strings.Add(std::make_shared<std::string>("2"));
+  CHECK(static_cast<void*>(first) != static_cast<void*>(other));
+  REQUIRE(ints.Find(first) != nullptr);
+  CHECK(*ints.Find(first) == 1);
+  CHECK(ints.Find(reinterpret_cast<sluice_model*>(other)) == nullptr);
+  CHECK(ints.Find(nullptr) == nullptr);
+  CHECK(ints.Remove(first) != nullptr);
+  CHECK(ints.Remove(first) == nullptr);
+  CHECK(ints.Add(std::make_shared<int>(3)) != first);
+  CHECK(ints.Find(first) == nullptr);
+}
+
+TEST_CASE("after a defect a session answers nothing else", "[capi]") {
+  int alive = 0;
+  SessionHandle handle(std::make_unique<FakeSession>(&alive), FakeModel());
+  REQUIRE(handle.Run(Succeed).ok());
+  CHECK(handle.position() == 7);
+  SECTION("an ordinary error is none") {
+    CHECK(absl::IsUnavailable(
+        handle.Run([](Session&) { return absl::UnavailableError("storage"); })));
+    CHECK(handle.Run(Succeed).ok());
+  }
+  SECTION("kInternal is one") {
+    CHECK(absl::IsInternal(handle.Run([](Session&) { return absl::InternalError("broken"); })));
+    CHECK(absl::IsInternal(handle.Run(Succeed)));
+    CHECK(absl::IsInternal(handle.CopyStats().status()));
+  }
+  SECTION("an exception is one") {
+    const absl::Status status =
+        handle.Run([](Session&) -> absl::Status { throw std::runtime_error("the text"); });
+    CHECK(absl::IsInternal(status));
+    CHECK(std::string(status.message()).find("the text") != std::string::npos);
+    CHECK(absl::IsInternal(handle.Run(Succeed)));
+  }
+  handle.Cancel();
+  handle.Close();
+  CHECK(alive == 0);
+  CHECK(absl::IsInvalidArgument(handle.Run(Succeed)));
+  handle.Cancel();
+}
+
+TEST_CASE("a session that is closed by its own call goes when the call returns", "[capi]") {
+  int alive = 0;
+  SessionHandle handle(std::make_unique<FakeSession>(&alive), FakeModel());
+  const absl::Status status = handle.Run([&](Session&) {
+    handle.Close();
+    CHECK(alive == 1);
+    CHECK(absl::IsInvalidArgument(handle.Run(Succeed)));
+    return absl::OkStatus();
+  });
+  CHECK(status.ok());
+  CHECK(alive == 0);
+}
+
+}  // namespace
+}  // namespace sluice::capi
