@@ -68,6 +68,13 @@ void AddModelPath(CLI::App* command, std::string* path) {
   command->add_option("MODEL", *path, "bundle file (.flash)")->required();
 }
 
+void AddEngine(CLI::App* command, Engine* engine) {
+  const std::map<std::string, Engine> engines = {
+      {"auto", Engine::kAuto}, {"uring", Engine::kUring}, {"pread", Engine::kPread}};
+  command->add_option("--engine", *engine, "auto, uring or pread")
+      ->transform(CLI::CheckedTransformer(engines));
+}
+
 void AddTokens(CLI::App* command, std::vector<int32_t>* tokens) {
   command
       ->add_option_function<std::string>(
@@ -103,10 +110,7 @@ void AddModelOptions(CLI::App* command, std::string* path, ModelOptions* options
                       "sparse (default where the file has predictors) or dense (every neuron)")
       ->transform(CLI::CheckedTransformer(modes));
   command->add_option("--threads", options->threads, "compute threads");
-  const std::map<std::string, Engine> engines = {
-      {"auto", Engine::kAuto}, {"uring", Engine::kUring}, {"pread", Engine::kPread}};
-  command->add_option("--engine", options->engine, "auto, uring or pread")
-      ->transform(CLI::CheckedTransformer(engines));
+  AddEngine(command, &options->engine);
   command->add_option("--queue-depth", options->queue_depth, "reads in flight");
   command->add_option("--prefill-chunk", options->prefill_chunk_tokens,
                       "prompt tokens that go through a layer together");

@@ -28,6 +28,9 @@ void AddJson(CLI::App* command, bool* json);
 // Adds MODEL and the options of every command that runs a model.
 void AddModelOptions(CLI::App* command, std::string* path, ModelOptions* options);
 
+// Adds `--engine auto|uring|pread`.
+void AddEngine(CLI::App* command, Engine* engine);
+
 // Adds MODEL alone.
 void AddModelPath(CLI::App* command, std::string* path);
 

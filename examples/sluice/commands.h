@@ -24,6 +24,7 @@ void AddTokenize(CLI::App* app, Runner* run);
 void AddDetokenize(CLI::App* app, Runner* run);
 void AddEval(CLI::App* app, Runner* run);
 void AddBench(CLI::App* app, Runner* run);
+void AddDevice(CLI::App* app, Runner* run);
 
 }  // namespace sluice::cli
 

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   sluice::cli::AddDetokenize(&app, &run);
   sluice::cli::AddEval(&app, &run);
   sluice::cli::AddBench(&app, &run);
+  sluice::cli::AddDevice(&app, &run);
   sluice::cli::AddVerify(&app, &run);
   try {
     app.parse(argc, argv);

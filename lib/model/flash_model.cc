@@ -8,22 +8,11 @@
 #include "lib/base/log.h"
 #include "lib/base/status_macros.h"
 #include "lib/io/host.h"
+#include "lib/model/engine_choice.h"
 #include "lib/model/flash_model_impl.h"
 
 namespace sluice {
 namespace {
-
-EngineChoice ChoiceOf(Engine engine) {
-  switch (engine) {
-    case Engine::kUring:
-      return EngineChoice::kUring;
-    case Engine::kPread:
-      return EngineChoice::kPread;
-    case Engine::kAuto:
-      break;
-  }
-  return EngineChoice::kAuto;
-}
 
 std::string Mebibytes(uint64_t bytes) {
   return absl::StrCat(bytes, " bytes (", bytes >> 20, " MiB)");

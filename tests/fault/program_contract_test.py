@@ -126,6 +126,25 @@ class Contract(ProgramTest):
         for part in ("io", "memory", "compute", "total"):
             self.assertEqual(set(row["ms_per_token"][part]), {"median", "p95"})
 
+    def test_device(self):
+        curve = self.path("curve.json")
+        done = run("device", self.folder, "--out", curve, "--json")
+        if b"O_DIRECT" in done.stderr:
+            self.skipTest(done.stderr.decode())
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertEqual(os.listdir(self.folder), ["curve.json"])
+        points = json.loads(done.stdout)["curve"]
+        self.assertEqual(len(points), 36)
+        for point in points:
+            self.assertEqual(set(point),
+                             {"read_bytes", "queue_depth", "gb_per_s", "us_per_read"})
+            self.assertAlmostEqual(point["us_per_read"] * point["gb_per_s"] * 1e3 /
+                                   point["read_bytes"], 1, places=3)
+        with open(curve) as f:
+            self.assertEqual(json.load(f)["curve"], points)
+        self.assertIn("/no/such", self.fails("device", "/no/such"))
+        self.assertIn("too few", self.fails("device", curve))
+
     def test_without_tokenizer(self):
         folder = self.path("bare")
         shutil.copytree(TALES, folder)
