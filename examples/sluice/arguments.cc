@@ -112,6 +112,8 @@ void AddModelOptions(CLI::App* command, std::string* path, ModelOptions* options
   command->add_option("--threads", options->threads, "compute threads");
   AddEngine(command, &options->engine);
   command->add_option("--queue-depth", options->queue_depth, "reads in flight");
+  command->add_option("--device-curve", options->device_curve_path,
+                      "what `sluice device --out` wrote: plan reads for that device");
   command->add_option("--prefill-chunk", options->prefill_chunk_tokens,
                       "prompt tokens that go through a layer together");
   command->add_flag("!--no-verify", options->verify_checksums,

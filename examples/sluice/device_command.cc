@@ -67,7 +67,7 @@ void AddDevice(CLI::App* app, Runner* run) {
                       "a large file on the device, which is only read; or a folder, where a "
                       "temporary file of 512 MiB is made and removed")
       ->required();
-  command->add_option("--out", arguments->out, "write the curve here");
+  command->add_option("--out", arguments->out, "write the curve here, for --device-curve");
   AddEngine(command, &arguments->options.engine);
   AddJson(command, &arguments->json);
   command->callback([=] { *run = [=] { return RunDevice(*arguments); }; });

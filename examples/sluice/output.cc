@@ -53,6 +53,7 @@ nlohmann::json StatsJson(const Stats& s) {
             {"total", s.total_ms_per_token}}},
           {"io_busy_ms_per_token", s.io_busy_ms_per_token},
           {"bytes_per_token", s.bytes_per_token},
+          {"gap_bytes_per_token", s.gap_bytes_per_token},
           {"reads_per_token", s.reads_per_token},
           {"mean_read_bytes", s.mean_read_bytes},
           {"read_gb_per_s", s.read_gb_per_s},

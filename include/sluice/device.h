@@ -1,4 +1,5 @@
-// What reads cost on a storage device.
+// What reads cost on a storage device. A model opens with a generic curve; with one measured on
+// the device that its file lies on, reads are planned for that device.
 #ifndef SLUICE_DEVICE_H_
 #define SLUICE_DEVICE_H_
 
@@ -45,8 +46,8 @@ struct DeviceReport {
 absl::StatusOr<DeviceReport> MeasureDevice(const std::string& path,
                                            const MeasureDeviceOptions& options);
 
-// As {"curve":[{"read_bytes","queue_depth","gb_per_s","us_per_read"},...]}. The
-// file appears complete or not at all.
+// As {"curve":[{"read_bytes","queue_depth","gb_per_s","us_per_read"},...]}, for
+// ModelOptions::device_curve_path. The file appears complete or not at all.
 absl::Status SaveDeviceCurve(const std::vector<DevicePoint>& curve, const std::string& path);
 // kInvalidArgument: not such a file, or figures that cannot be.
 absl::StatusOr<std::vector<DevicePoint>> LoadDeviceCurve(const std::string& path);

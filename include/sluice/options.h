@@ -3,6 +3,7 @@
 #define SLUICE_OPTIONS_H_
 
 #include <cstdint>
+#include <string>
 
 namespace sluice {
 
@@ -41,6 +42,9 @@ struct ModelOptions {
   uint32_t prefill_chunk_tokens = 0;
   // Check the checksum of every record that is read.
   bool verify_checksums = true;
+  // What reads cost on the device that the file lies on, as SaveDeviceCurve() or `sluice device`
+  // wrote it. Empty: a generic device. No result depends on it.
+  std::string device_curve_path;
 };
 
 }  // namespace sluice

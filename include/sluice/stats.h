@@ -14,6 +14,7 @@ struct TokenSample {
   int64_t memory_ns = 0;   // window, slots, read planning
   int64_t io_busy_ns = 0;  // at least one read in flight
   uint64_t bytes = 0;      // read from storage
+  uint64_t gap_bytes = 0;  // of those, between needed records: cheaper than another request
   uint64_t reads = 0;      // requests to storage
   uint64_t records_needed = 0;
   uint64_t records_missing = 0;
@@ -32,6 +33,7 @@ struct Stats {
   double total_ms_per_token = 0;  // the three above add up to it
   double io_busy_ms_per_token = 0;
   double bytes_per_token = 0;
+  double gap_bytes_per_token = 0;  // of those, between needed records
   double reads_per_token = 0;
   double mean_read_bytes = 0;
   double read_gb_per_s = 0;  // bytes over the time with reads in flight, 1e9 per second

@@ -1,5 +1,5 @@
 // What reads cost on a storage device: throughput and time per request by read size and queue
-// depth.
+// depth. The read planner asks it whether fewer, larger reads pay.
 #ifndef SLUICE_LIB_IO_DEVICE_CURVE_H_
 #define SLUICE_LIB_IO_DEVICE_CURVE_H_
 
@@ -26,7 +26,7 @@ class DeviceCurve {
   static constexpr size_t kMaxPoints = 1024;
   static constexpr uint64_t kMaxFileBytes = 1 << 20;
 
-  // A device in the middle of what is sold, for who has no measurement.
+  // A device in the middle of what is sold: for files that are planned without a measurement.
   static DeviceCurve Generic();
 
   // kInvalidArgument, beginning with `what`: no points or more than kMaxPoints, a size or depth

@@ -4,7 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/dynamic_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/aligned_buffer.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
 #include "lib/loader/read_planner.h"
@@ -31,8 +33,12 @@ class ScopedTimer {
 // that no token allocates.
 struct BundleLoader::State {
   State(std::shared_ptr<const BundleFile> bundle, std::unique_ptr<IoEngine> engine, Options opts)
-      : file(std::move(bundle)), options(opts), reader(std::move(engine), file->path()) {}
+      : file(std::move(bundle)),
+        options(std::move(opts)),
+        reader(std::move(engine), file->path()) {}
 
+  void PrepareForGaps();
+  const ReadCosts* CostsOf(const RecordLayout& of) const;
   absl::Status Check(uint32_t for_layer, absl::Span<const RecordRead> wanted) const;
   void Plan(absl::Span<const RecordRead> wanted);
   void AddRead(uint32_t extent_idx);
@@ -44,6 +50,9 @@ struct BundleLoader::State {
 
   std::shared_ptr<const BundleFile> file;
   Options options;
+  std::vector<ReadCosts> costs;  // one for each size of record; empty: no gap is read through
+  // Where the bytes of gaps go; nobody looks at them, so all reads share it. Outlives the reader.
+  AlignedBuffer sink;
   BatchReader reader;
   uint32_t layer = 0;
   size_t pending = 0;
@@ -52,6 +61,7 @@ struct BundleLoader::State {
   std::vector<Extent> extents;
   std::vector<IoSegment> segments;
   std::vector<IoRead> reads;  // one per extent; the tag is the extent's position
+  uint64_t gap_records = 0;
   std::vector<FinishedRead> finished;
   LoaderStats stats;
   int64_t busy_ns_at_reset = 0;
@@ -59,7 +69,7 @@ struct BundleLoader::State {
 
 BundleLoader::BundleLoader(std::shared_ptr<const BundleFile> file,
                            std::unique_ptr<IoEngine> engine, Options options)
-    : state_(std::make_unique<State>(std::move(file), std::move(engine), options)) {
+    : state_(std::make_unique<State>(std::move(file), std::move(engine), std::move(options))) {
   size_t most = 0;
   for (const RecordLayout& layout : state_->file->layers()) {
     most = std::max<size_t>(most, layout.num_records);
@@ -67,16 +77,44 @@ BundleLoader::BundleLoader(std::shared_ptr<const BundleFile> file,
   state_->records.reserve(most);
   state_->destinations.reserve(most);
   state_->extents.reserve(most);
-  state_->segments.reserve(most);
+  state_->segments.reserve(2 * most);  // a gap behind each record
   state_->reads.reserve(most);
   state_->finished.reserve(most);
+  state_->PrepareForGaps();
+}
+
+void BundleLoader::State::PrepareForGaps() {
+  if (options.curve == nullptr) return;
+  uint64_t sink_bytes = 0;
+  for (const RecordLayout& each : file->layers()) {
+    const uint64_t record_bytes = each.record_bytes;
+    if (CostsOf(each) != nullptr) continue;
+    costs.emplace_back(*options.curve, record_bytes, options.max_extent_bytes);
+    sink_bytes = std::max(sink_bytes, costs.back().max_gap() * record_bytes);
+  }
+  absl::StatusOr<AlignedBuffer> memory = AlignedBuffer::Allocate(sink_bytes);
+  if (sink_bytes == 0 || !memory.ok()) {
+    costs.clear();
+    return;
+  }
+  sink = *std::move(memory);
+  ABSL_ANNOTATE_BENIGN_RACE_SIZED(sink.data(), sink.size(), "bytes that nobody reads");
+}
+
+// Layers rarely differ in the size of their records.
+const ReadCosts* BundleLoader::State::CostsOf(const RecordLayout& of) const {
+  for (const ReadCosts& each : costs) {
+    if (each.record_bytes() == of.record_bytes) return &each;
+  }
+  return nullptr;
 }
 
 uint64_t BundleLoader::BytesFor(uint32_t max_records) {
   // Here, and in the reader: its request (some 100 bytes), its places in two queues and a batch.
   const uint64_t here = sizeof(uint32_t) + sizeof(std::byte*) + sizeof(Extent) +
-                        sizeof(IoSegment) + sizeof(IoRead) + sizeof(FinishedRead);
-  return max_records * (here + 128 + 3 * sizeof(size_t) + sizeof(IoRead));
+                        2 * sizeof(IoSegment) + sizeof(IoRead) + sizeof(FinishedRead);
+  return ReadCosts::kMaxGapBytes +
+         max_records * (here + 128 + 3 * sizeof(size_t) + sizeof(IoRead));
 }
 
 BundleLoader::~BundleLoader() { Cancel(); }
@@ -91,7 +129,9 @@ absl::Status BundleLoader::Submit(uint32_t layer, absl::Span<const RecordRead> r
   absl::Status status = state_->reader.Start(state_->reads);
   if (!status.ok()) return state_->Fail(Annotate(status, absl::StrCat("layer ", layer)));
   state_->stats.reads += state_->extents.size();
-  state_->stats.bytes += reads.size() * uint64_t{state_->layout().record_bytes};
+  const uint64_t record_bytes = state_->layout().record_bytes;
+  state_->stats.bytes += (reads.size() + state_->gap_records) * record_bytes;
+  state_->stats.gap_bytes += state_->gap_records * record_bytes;
   return absl::OkStatus();
 }
 
@@ -131,16 +171,21 @@ void BundleLoader::State::Plan(absl::Span<const RecordRead> wanted) {
     destinations.push_back(read.destination);
   }
   PlanExtents(records, layout().record_bytes, options.max_extent_bytes, &extents);
+  const ReadCosts* of_layer = CostsOf(layout());
+  gap_records = of_layer == nullptr ? 0 : BridgeGaps(records, *of_layer, &extents);
   segments.clear();
   reads.clear();
   for (uint32_t i = 0; i < extents.size(); ++i) AddRead(i);
 }
 
-// `segments` has room for a segment per record, so those of earlier reads stay where they are.
+// `segments` has room for a segment per record and gap, so those of earlier reads stay where they
+// are.
 void BundleLoader::State::AddRead(uint32_t extent_idx) {
   const Extent& extent = extents[extent_idx];
   const size_t first_segment = segments.size();
   for (uint32_t i = extent.first; i < extent.first + extent.count; ++i) {
+    const uint32_t gap = i == extent.first ? 0 : records[i] - records[i - 1] - 1;
+    if (gap > 0) segments.push_back({sink.data(), gap * size_t{layout().record_bytes}});
     const bool adjacent = segments.size() > first_segment &&
                           segments.back().data + segments.back().bytes == destinations[i];
     if (adjacent) {
@@ -210,7 +255,7 @@ absl::Status BundleLoader::State::Fail(const absl::Status& status) {
 std::string BundleLoader::State::Neurons(const Extent& extent) const {
   const uint64_t per_record = layout().neurons_per_record;
   const uint64_t first = records[extent.first] * per_record;
-  const uint64_t end = (uint64_t{records[extent.first]} + extent.count) * per_record;
+  const uint64_t end = first + SpanOf(extent, records) * per_record;
   return absl::StrCat("layer ", layer, ", neurons ", first, " to ",
                       std::min<uint64_t>(end, layout().num_neurons) - 1);
 }

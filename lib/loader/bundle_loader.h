@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "lib/format/bundle_file.h"
 #include "lib/io/batch_reader.h"
+#include "lib/io/device_curve.h"
 #include "lib/io/io_engine.h"
 
 namespace sluice {
@@ -24,7 +25,8 @@ struct RecordRead {
 struct LoaderStats {
   uint64_t records = 0;      // delivered
   uint64_t reads = 0;        // requests to the engine
-  uint64_t bytes = 0;        // asked of storage
+  uint64_t bytes = 0;        // asked of storage, gaps included
+  uint64_t gap_bytes = 0;    // of those, read only because it was cheaper than another request
   int64_t planning_ns = 0;   // sorting, joining, starting
   int64_t waiting_ns = 0;    // the caller waited for storage in Next()
   int64_t verifying_ns = 0;  // checksums
@@ -37,6 +39,9 @@ class BundleLoader {
   struct Options {
     bool verify = true;                        // checksum of every record that is read
     uint64_t max_extent_bytes = 256 << 10;     // a longer run of records is split
+    // What reads cost on this storage: tells which gaps between records are read through.
+    // nullptr: none.
+    std::shared_ptr<const DeviceCurve> curve;
   };
 
   // `file` gives layout and checksums, `engine` reads that same file.
@@ -44,9 +49,10 @@ class BundleLoader {
                Options options);
   ~BundleLoader();  // cancels
 
-  // Starts reading. `reads` ascending by record. Adjacent records become one extent: a plain read
-  // where their destinations are adjacent too, a vectored one otherwise. Only when nothing is
-  // pending (kFailedPrecondition otherwise). A record outside the layer: kOutOfRange.
+  // Starts reading. `reads` ascending by record. Adjacent records become one extent, and so do
+  // those with a gap between them that is cheaper to read than another request: a plain read
+  // where destinations are adjacent too, a vectored one otherwise. Only when nothing is pending
+  // (kFailedPrecondition otherwise). A record outside the layer: kOutOfRange.
   absl::Status Submit(uint32_t layer, absl::Span<const RecordRead> reads);
 
   // Appends positions (in `reads`) of records that have arrived and passed their checksum; waits

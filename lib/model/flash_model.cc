@@ -107,6 +107,7 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
                                    cache_->buffers()));
     BundleLoader::Options loader_options;
     loader_options.verify = o.verify_checksums;
+    loader_options.curve = resolved_.curve;
     context->loader = std::make_unique<BundleLoader>(file_, std::move(engine), loader_options);
     context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
                                              context->loader.get(), pool_.get(),

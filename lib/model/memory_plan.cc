@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/checked.h"
@@ -128,6 +129,12 @@ uint64_t FixedBytes(const MemoryPlan& plan) {
   return plan.resident + plan.predictor + plan.kv + plan.scratch + plan.io;
 }
 
+absl::StatusOr<std::shared_ptr<const DeviceCurve>> CurveOf(const std::string& path) {
+  if (path.empty()) return std::make_shared<const DeviceCurve>(DeviceCurve::Generic());
+  SLUICE_ASSIGN_OR_RETURN(DeviceCurve curve, DeviceCurve::Load(path));
+  return std::make_shared<const DeviceCurve>(std::move(curve));
+}
+
 // What is free, less a margin, and no more than there is use for.
 uint64_t DefaultBudget(uint64_t everything) {
   const uint64_t available = AvailableMemoryBytes();
@@ -180,6 +187,8 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the number of sessions", o.max_sessions, kMaxSessions));
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the queue depth", o.queue_depth, kMaxQueueDepth));
   o.prefill_chunk_tokens = std::min({o.prefill_chunk_tokens, o.context_tokens, kMaxChunk});
+
+  SLUICE_ASSIGN_OR_RETURN(resolved.curve, CurveOf(o.device_curve_path));
 
   const uint32_t rank = MaxRank(file, config);
   if (o.mode == Mode::kSparse && rank == 0) {

@@ -3,12 +3,14 @@
 #define SLUICE_LIB_MODEL_MEMORY_PLAN_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lib/format/bundle_file.h"
+#include "lib/io/device_curve.h"
 #include "lib/model/ffn_step.h"
 #include "lib/model/model_config.h"
 #include "sluice/options.h"
@@ -21,9 +23,11 @@ struct ResolvedOptions {
   ModelOptions options;  // no zero left but window_tokens (auto)
   bool sparse = false;
   FfnStep::Shape ffn;    // of each session
+  std::shared_ptr<const DeviceCurve> curve;
 };
 
-// kInvalidArgument: an option that makes no sense for this model (with both numbers);
+// kInvalidArgument: an option that makes no sense for this model (with both numbers), or a device
+// curve that is none; the errors of reading that file;
 // kFailedPrecondition: sparse mode without predictors.
 absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const ModelConfig& config,
                                                const ModelOptions& options);

@@ -137,6 +137,7 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   sample.memory_ns = meter.memory_ns;
   sample.io_busy_ns = after.busy_ns - before.busy_ns;
   sample.bytes = after.bytes - before.bytes;
+  sample.gap_bytes = after.gap_bytes - before.gap_bytes;
   sample.reads = after.reads - before.reads;
   sample.records_needed = meter.records_needed;
   sample.records_missing = meter.records_missing;
@@ -151,6 +152,7 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   sum_.memory_ns += sample.memory_ns;
   sum_.io_busy_ns += sample.io_busy_ns;
   sum_.bytes += sample.bytes;
+  sum_.gap_bytes += sample.gap_bytes;
   sum_.reads += sample.reads;
   sum_.records_needed += sample.records_needed;
   sum_.records_missing += sample.records_missing;
@@ -288,6 +290,7 @@ Stats SessionImpl::stats() const {
   stats.total_ms_per_token = ms(sum_.total_ns);
   stats.io_busy_ms_per_token = ms(sum_.io_busy_ns);
   stats.bytes_per_token = static_cast<double>(sum_.bytes) / n;
+  stats.gap_bytes_per_token = static_cast<double>(sum_.gap_bytes) / n;
   stats.reads_per_token = static_cast<double>(sum_.reads) / n;
   if (sum_.reads > 0) {
     stats.mean_read_bytes = static_cast<double>(sum_.bytes) / static_cast<double>(sum_.reads);

@@ -142,8 +142,17 @@ class Contract(ProgramTest):
                                    point["read_bytes"], 1, places=3)
         with open(curve) as f:
             self.assertEqual(json.load(f)["curve"], points)
+        for budget in ("20M", "1G"):
+            self.assertEqual(self.text("--dram-budget", budget, "--device-curve", curve)["text"],
+                             self.text("--dram-budget", budget)["text"])
+        bad = self.path("bad.json")
+        for text in ("", "[]", '{"curve":[]}', '{"curve":[{"read_bytes":-1}]}', "[" * 100000):
+            with open(bad, "w") as f:
+                f.write(text)
+            self.assertIn("bad.json", self.fails("generate", self.model, "--prompt", "x",
+                                                 "--device-curve", bad))
         self.assertIn("/no/such", self.fails("device", "/no/such"))
-        self.assertIn("too few", self.fails("device", curve))
+        self.assertIn("too few", self.fails("device", bad))
 
     def test_without_tokenizer(self):
         folder = self.path("bare")

@@ -145,6 +145,18 @@ TEST_CASE("the error of a read names the neurons that it was for", "[loader][fau
   CHECK(faulty.loader->stats().records == 0);
 }
 
+TEST_CASE("the error of a read across a gap names the neurons from first to last",
+          "[loader][fault]") {
+  const TestBundle bundle(SmallLayouts(), 20);
+  BundleLoader::Options options;
+  options.curve = testing::SlowRequests();
+  FaultyLoader faulty(bundle, OnceAt(0, {FaultKind::kErrno, ENXIO}), options);
+  Destination destination(bundle, 0, {3, 6, 8});
+  const absl::Status status = destination.LoadAll(*faulty.loader);
+  CHECK_THAT(std::string(status.message()), Contains("layer 0, neurons 12 to 35: "));
+  RequireRecovered(faulty, destination);
+}
+
 TEST_CASE("a device that is gone is an error, and the loader can go", "[loader][fault]") {
   const TestBundle bundle(SmallLayouts(), 16);
   for (int k = 0; k < kNumReads; ++k) {
@@ -218,7 +230,12 @@ TEST_CASE("late and reordered completions with random faults never give wrong by
                           {FaultKind::kShortOdd, 0},     {FaultKind::kErrno, EINTR},
                           {FaultKind::kFlippedByte, 0},  {FaultKind::kWrongOffset, 0},
                           {FaultKind::kErrno, ENXIO},    {FaultKind::kZero, 0}};
-    FaultyLoader faulty(bundle, plan, SmallExtents());
+    BundleLoader::Options options = SmallExtents();
+    if (seed % 2 == 0) {
+      options.max_extent_bytes = 4 * 4096;
+      options.curve = testing::SlowRequests();
+    }
+    FaultyLoader faulty(bundle, plan, options);
     Destination destination(bundle, 0, kRecords, kSlots);
     for (int token = 0; token < 30; ++token, ++num_tokens) {
       const absl::Status status = destination.LoadAll(*faulty.loader);

@@ -69,6 +69,7 @@ TEST_CASE("any records of any layout come as they lie in the file", "[loader]") 
     const TestBundle bundle(RandomLayouts(rng), rng());
     BundleLoader::Options options;
     options.max_extent_bytes = 4096u << rng() % 9;
+    if (rng() % 2 == 0) options.curve = testing::SlowRequests();
     BundleLoader loader(bundle.file(), bundle.Engine(1 + rng() % 8, 4096), options);
     for (int token = 0; token < 12; ++token) {
       const auto layer = static_cast<uint32_t>(rng() % bundle.file()->layers().size());
@@ -106,6 +107,31 @@ TEST_CASE("adjacent records are one read, vectored only where it must be", "[loa
   REQUIRE(notes.size() == 1);
   CHECK(notes[0].bytes == 4 * layout.record_bytes);
   CHECK(notes[0].num_segments == 3);
+}
+
+TEST_CASE("a gap is read into the sink, between slots", "[loader]") {
+  const TestBundle bundle(SmallLayouts(), 7);
+  std::vector<NotingEngine::Note> notes;
+  BundleLoader::Options options;
+  options.curve = testing::SlowRequests();
+  BundleLoader loader(bundle.file(), std::make_unique<NotingEngine>(bundle.Engine(), &notes),
+                      options);
+  const RecordLayout& layout = bundle.layout(0);
+  Destination destination(bundle, 0, {3, 4, 6, 9});
+  REQUIRE_OK(destination.LoadAll(loader));
+  REQUIRE(notes.size() == 1);
+  CHECK(notes[0].offset == layout.record_offset(3));
+  CHECK(notes[0].bytes == 7 * layout.record_bytes);
+  CHECK(notes[0].num_segments == 5);
+  CHECK(loader.stats().records == 4);
+  CHECK(loader.stats().reads == 1);
+  CHECK(loader.stats().bytes == 7 * layout.record_bytes);
+  CHECK(loader.stats().gap_bytes == 3 * layout.record_bytes);
+  // The other size of record.
+  Destination larger(bundle, 2, {0, 2});
+  REQUIRE_OK(larger.LoadAll(loader));
+  CHECK(loader.stats().reads == 2);
+  CHECK(loader.stats().gap_bytes == 3 * layout.record_bytes + bundle.layout(2).record_bytes);
 }
 
 TEST_CASE("a long run is split, and adjacent reads do not share a segment", "[loader]") {
@@ -159,6 +185,7 @@ TEST_CASE("statistics count what was asked and what came", "[loader]") {
   CHECK(stats.records == 4);
   CHECK(stats.reads == 3);
   CHECK(stats.bytes == 4 * bundle.layout(2).record_bytes);
+  CHECK(stats.gap_bytes == 0);
   CHECK(stats.planning_ns > 0);
   CHECK(stats.waiting_ns > 0);
   CHECK(stats.verifying_ns > 0);

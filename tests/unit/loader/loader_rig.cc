@@ -114,6 +114,17 @@ absl::Status Destination::LoadNext(BundleLoader& loader) {
   return status;
 }
 
+std::shared_ptr<const DeviceCurve> SlowRequests() {
+  std::vector<CurvePoint> points;
+  for (uint64_t bytes = 4 << 10; bytes <= 1 << 20; bytes *= 2) {
+    const double us = 1000 + static_cast<double>(bytes) / 4096;
+    points.push_back({bytes, 1, static_cast<double>(bytes) / (us * 1e3), us});
+  }
+  const auto curve = DeviceCurve::FromPoints(points, "slow requests");
+  REQUIRE_OK(curve);
+  return std::make_shared<const DeviceCurve>(*curve);
+}
+
 std::vector<uint32_t> FirstRecords(uint32_t count) {
   std::vector<uint32_t> out(count);
   std::iota(out.begin(), out.end(), 0u);

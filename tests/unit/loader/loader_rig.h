@@ -64,6 +64,9 @@ class Destination {
   size_t num_arrived_ = 0;
 };
 
+// A device where a request costs far more than the bytes of any gap.
+std::shared_ptr<const DeviceCurve> SlowRequests();
+
 // 0, 1, ..., count - 1.
 std::vector<uint32_t> FirstRecords(uint32_t count);
 

@@ -25,7 +25,7 @@ struct Fixture {
   std::string path = dir.File("tiny.flash");
   std::vector<int32_t> tokens = RandomTokens(testing::Seed(), 41, kTiny.vocab_size);
 
-  Fixture() { testing::WriteTinyModel(path, kTiny); }
+  explicit Fixture(const TinyModelOptions& tiny = kTiny) { testing::WriteTinyModel(path, tiny); }
 
   std::shared_ptr<FlashModelImpl> Open(const ModelOptions& options,
                                        const EngineFactory& engine = nullptr) const {
@@ -79,6 +79,40 @@ TEST_CASE("logits have the same bits under every option", "[model]") {
       }
     }
   }
+}
+
+// A neuron to a record, and the floor of slots: every token has scattered records to read.
+TEST_CASE("gaps that are read through change no bits", "[model]") {
+  TinyModelOptions wide = kTiny;
+  wide.d_model = 512;
+  const Fixture fixture(wide);
+  const std::vector<float> whole = fixture.Logits(OptionsFor(Mode::kSparse));
+  const std::string path = fixture.dir.File("curve.json");
+  testing::WriteFileOrDie(path,
+                          R"({"curve":[{"read_bytes":4096,"queue_depth":1,"gb_per_s":0.004096,
+                                        "us_per_read":1000},
+                                       {"read_bytes":1048576,"queue_depth":1,"gb_per_s":1.048576,
+                                        "us_per_read":1000}]})");
+  for (Engine engine : {Engine::kAuto, Engine::kPread}) {
+    ModelOptions options = OptionsFor(Mode::kSparse);
+    options.engine = engine;
+    options.device_curve_path = path;
+    options.window_tokens = 1;
+    options.dram_budget_bytes = fixture.Floor(options);
+    auto session = fixture.Open(options)->CreateSession();
+    REQUIRE_OK(session);
+    std::vector<float> row(kTiny.vocab_size);
+    for (size_t t = 0; t < fixture.tokens.size(); ++t) {
+      REQUIRE_OK((*session)->Decode(fixture.tokens[t], absl::MakeSpan(row)));
+      REQUIRE(std::equal(row.begin(), row.end(),
+                         whole.begin() + static_cast<ptrdiff_t>(t * row.size())));
+    }
+    CHECK((*session)->stats().gap_bytes_per_token > 0);
+  }
+  ModelOptions options = OptionsFor(Mode::kSparse);
+  options.device_curve_path = fixture.path;
+  CHECK(absl::IsInvalidArgument(FlashModelImpl::Open(fixture.path, options, nullptr).status()));
+  CHECK(absl::IsInvalidArgument(PlanMemory(fixture.path, options).status()));
 }
 
 TEST_CASE("sparse logits differ from dense ones", "[model]") {
