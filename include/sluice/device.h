@@ -40,8 +40,8 @@ struct DeviceReport {
 };
 
 // Reads the file `path` at random places with O_DIRECT; where `path` is a folder, a temporary file
-// there that is removed again. kFailedPrecondition: storage refuses O_DIRECT, and figures of the
-// page cache would be worthless. kInvalidArgument: the file is too small or has holes.
+// there that is removed again. kFailedPrecondition: storage refuses O_DIRECT or is memory (tmpfs),
+// and figures of memory would be worthless. kInvalidArgument: the file is too small or has holes.
 // kResourceExhausted: no room for the temporary file. Takes 64 MiB of memory; blocks.
 absl::StatusOr<DeviceReport> MeasureDevice(const std::string& path,
                                            const MeasureDeviceOptions& options);

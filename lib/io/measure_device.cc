@@ -1,6 +1,10 @@
 #include "lib/io/measure_device.h"
 
 #include <sys/stat.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#endif
 
 #include <algorithm>
 #include <cerrno>
@@ -54,7 +58,26 @@ absl::StatusOr<std::unique_ptr<AtomicFile>> MakeTemporaryFile(const std::string&
   return file;
 }
 
+// A file system that is memory: recent kernels accept O_DIRECT there too.
+bool IsInMemory(const std::string& path) {
+#ifdef __linux__
+  struct statfs info;
+  if (statfs(path.c_str(), &info) != 0) return false;
+  return info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC ||
+         info.f_type == HUGETLBFS_MAGIC;
+#else
+  return false;
+#endif
+}
+
+absl::Status CheckOnDevice(const std::string& path) {
+  if (!IsInMemory(path)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, ": the device cannot be measured: this file system is in memory (tmpfs)"));
+}
+
 absl::Status CheckFile(const StorageFile& file) {
+  SLUICE_RETURN_IF_ERROR(CheckOnDevice(file.path()));
   struct stat info;
   if (stat(file.path().c_str(), &info) != 0) {
     return ErrnoStatus(errno, absl::StrCat(file.path(), ": cannot stat"));
@@ -73,8 +96,8 @@ absl::Status CheckFile(const StorageFile& file) {
   }
   if (!file.direct_io()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(file.path(), ": the device cannot be measured without O_DIRECT, through "
-                     "the page cache: ", file.direct_reason()));
+        absl::StrCat(file.path(), ": the device cannot be measured through the page cache, and "
+                     "O_DIRECT does not work here: ", file.direct_reason()));
   }
   return absl::OkStatus();
 }
@@ -232,6 +255,7 @@ absl::StatusOr<MeasuredDevice> MeasureDeviceCurve(const std::string& path,
   std::unique_ptr<AtomicFile> temporary;
   std::string file_path = path;
   if (IsDirectory(path)) {
+    SLUICE_RETURN_IF_ERROR(CheckOnDevice(path));
     SLUICE_ASSIGN_OR_RETURN(temporary, MakeTemporaryFile(path, settings.temporary_bytes));
     file_path = temporary->temporary_path();
   }

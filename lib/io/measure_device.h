@@ -34,11 +34,11 @@ struct MeasuredDevice {
 
 // Random aligned reads of the file `path`; of a temporary one, which is removed again, where
 // `path` is a folder. Only with O_DIRECT, so that no figure is that of the page cache:
-// kFailedPrecondition where storage refuses it. kInvalidArgument: a file that is smaller than
-// kMinFileBytes or has holes, which no device is asked for. kResourceExhausted: no room for the
-// temporary file (with need and free). Takes queue depth x read size of memory, at the largest.
-// Blocks for some `seconds`. Each point is visited several times, at some distance; its figure
-// is the median.
+// kFailedPrecondition where storage refuses it, or is memory (tmpfs). kInvalidArgument: a file
+// that is smaller than kMinFileBytes or has holes, which no device is asked for.
+// kResourceExhausted: no room for the temporary file (with need and free). Takes queue depth x
+// read size of memory, at the largest. Blocks for some `seconds`. Each point is visited several
+// times, at some distance; its figure is the median.
 absl::StatusOr<MeasuredDevice> MeasureDeviceCurve(const std::string& path,
                                                   const MeasureDeviceSettings& settings);
 

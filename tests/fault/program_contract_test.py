@@ -129,7 +129,7 @@ class Contract(ProgramTest):
     def test_device(self):
         curve = self.path("curve.json")
         done = run("device", self.folder, "--out", curve, "--json")
-        if b"O_DIRECT" in done.stderr:
+        if b"cannot be measured" in done.stderr:
             self.skipTest(done.stderr.decode())
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         self.assertEqual(os.listdir(self.folder), ["curve.json"])

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 
-#include "lib/io/storage_file.h"
 #include "tests/support/catch.h"
 
 namespace sluice {
@@ -19,16 +18,15 @@ MeasureDeviceSettings Quick() {
   return settings;
 }
 
-void SkipWithoutDirectIo() {
+// Where the folder for tests is in memory, or O_DIRECT is refused there.
+void SkipWithoutDevice() {
   const testing::TempDir dir;
-  testing::WriteFileOrDie(dir.File("probe"), std::string(8192, 'x'));
-  const auto file = StorageFile::Open(dir.File("probe"));
-  if (file.ok() && (*file)->direct_io()) return;
-  testing::SkipProgram("O_DIRECT is refused in " + dir.path());
+  const absl::Status status = MeasureDeviceCurve(dir.path(), Quick()).status();
+  if (absl::IsFailedPrecondition(status)) testing::SkipProgram(std::string(status.message()));
 }
 
 TEST_CASE("a folder is measured and left as it was", "[io]") {
-  SkipWithoutDirectIo();
+  SkipWithoutDevice();
   const testing::TempDir dir;
   for (EngineChoice engine : {EngineChoice::kAuto, EngineChoice::kPread}) {
     MeasureDeviceSettings settings = Quick();
@@ -53,7 +51,19 @@ TEST_CASE("a folder is measured and left as it was", "[io]") {
   }
 }
 
+TEST_CASE("memory is not measured", "[io]") {
+  const std::string folder = "/dev/shm";
+  if (!std::filesystem::is_directory(folder)) {
+    WARN(folder << " is not there");
+    return;
+  }
+  const absl::Status status = MeasureDeviceCurve(folder, Quick()).status();
+  CHECK(absl::IsFailedPrecondition(status));
+  CHECK_THAT(std::string(status.message()), Contains("in memory"));
+}
+
 TEST_CASE("what cannot be measured is refused", "[io]") {
+  SkipWithoutDevice();
   const testing::TempDir dir;
   const auto error = [](const std::string& path, const MeasureDeviceSettings& settings) {
     return MeasureDeviceCurve(path, settings).status();
@@ -87,7 +97,7 @@ TEST_CASE("what cannot be measured is refused", "[io]") {
 }
 
 TEST_CASE("a measurement can be stopped, and leaves nothing", "[io]") {
-  SkipWithoutDirectIo();
+  SkipWithoutDevice();
   const testing::TempDir dir;
   MeasureDeviceSettings settings = Quick();
   settings.on_progress = [](double done) { return done < 0.3; };
