@@ -6,10 +6,10 @@ namespace sluice {
 namespace {
 
 // Whether two reads of any number of records each gain by reading through `gap` records.
-bool CanPay(const std::vector<double>& us, size_t gap) {
-  for (size_t a = 1; a + gap + 1 < us.size(); ++a) {
-    for (size_t b = a; a + gap + b < us.size(); ++b) {
-      if (us[a + gap + b] < us[a] + us[b]) return true;
+bool CanPay(const ReadCosts& costs, uint32_t gap) {
+  for (uint32_t left = 1; left + gap + 1 <= costs.max_span(); ++left) {
+    for (uint32_t right = left; left + gap + right <= costs.max_span(); ++right) {
+      if (costs.Pays(left, gap, right)) return true;
     }
   }
   return false;
@@ -35,9 +35,9 @@ class Bridge {
     const uint32_t b = SpanOf(right, records_);
     const uint64_t together = uint64_t{a} + gap + b;
     if (together > costs_.max_span()) return false;
+    if (!costs_.Pays(a, gap, b)) return false;
     const double apart_us = costs_.us(a) + costs_.us(b);
     const double saved_us = apart_us - costs_.us(static_cast<uint32_t>(together));
-    if (saved_us <= 0) return false;
     const bool within = static_cast<double>(gap_records_ + gap) <= max_gap_records_;
     if (!within && saved_us < kLargeGain * apart_us) return false;
     gap_records_ += gap;
@@ -83,7 +83,14 @@ ReadCosts::ReadCosts(const DeviceCurve& curve, uint64_t record_bytes, uint64_t m
   const uint64_t most = std::min<uint64_t>(kMaxGapBytes / std::max<uint64_t>(record_bytes, 1),
                                            us_.size() < 4 ? 0 : us_.size() - 3);
   // A larger gap never pays where a smaller one does not: no cost falls as reads grow.
-  while (max_gap_ < most && CanPay(us_, max_gap_ + 1)) ++max_gap_;
+  while (max_gap_ < most && CanPay(*this, max_gap_ + 1)) ++max_gap_;
+}
+
+bool ReadCosts::Pays(uint32_t left, uint32_t gap, uint32_t right) const {
+  const double touching_us = us_[left + right];
+  const double request_us = us_[left] + us_[right] - touching_us;
+  const double gap_us = us_[left + gap + right] - touching_us;
+  return request_us > 0 && request_us >= kGapMargin * gap_us;
 }
 
 uint64_t BridgeGaps(absl::Span<const uint32_t> records, const ReadCosts& costs,

@@ -47,12 +47,19 @@ class ReadCosts {
   uint32_t max_span() const { return static_cast<uint32_t>(us_.size()) - 1; }
   // Records of the largest gap that it can ever pay to read through; 0: none.
   uint32_t max_gap() const { return max_gap_; }
+  // Whether one read pays in place of two, of `left` and `right` records with `gap` between them,
+  // together at most max_span().
+  bool Pays(uint32_t left, uint32_t gap, uint32_t right) const;
 
  private:
   uint64_t record_bytes_;
   std::vector<double> us_;  // [0] is not used
   uint32_t max_gap_ = 0;
 };
+
+// A request must cost this many times what the bytes of a gap do. A curve is that of another hour,
+// and devices that are throttled give bytes faster to a short measurement than for long.
+inline constexpr double kGapMargin = 1.5;
 
 // Bytes read over bytes needed stay within this for a request as a whole: bytes that nobody needs
 // take memory bandwidth and other sessions' share of the device, which no curve shows...
@@ -61,8 +68,8 @@ inline constexpr double kMaxReadRatio = 1.15;
 inline constexpr double kLargeGain = 0.4;
 
 // Makes one extent of neighbours where reading through the gap between them costs less than
-// another request, the smallest gaps first. Only `costs` that were made with the limits of
-// `extents` fit. Returns the records in all gaps. O(extents x max_gap); no allocation.
+// another request (see kGapMargin), the smallest gaps first. Only `costs` that were made with the
+// limits of `extents` fit. Returns the records in all gaps. O(extents x max_gap); no allocation.
 uint64_t BridgeGaps(absl::Span<const uint32_t> records, const ReadCosts& costs,
                     std::vector<Extent>* extents);
 

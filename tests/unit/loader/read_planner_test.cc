@@ -112,8 +112,11 @@ TEST_CASE("a gap is read through where that is cheaper than another request", "[
   CHECK(gaps == 0);
   CHECK(PlanBridged(records, 2.5, 1 << 20, &gaps) == Pairs{{0, 20}, {20, 10}});
   CHECK(gaps == 1);
-  CHECK(PlanBridged(records, 3.5, 1 << 20, &gaps) == Pairs{{0, 30}});
+  CHECK(PlanBridged(records, 6.5, 1 << 20, &gaps) == Pairs{{0, 30}});
   CHECK(gaps == 4);
+  // Cheaper, but not by the margin.
+  CHECK(PlanBridged(records, 1.3, 1 << 20, &gaps).size() == 3);
+  CHECK(PlanBridged(records, 4.2, 1 << 20, &gaps) == Pairs{{0, 20}, {20, 10}});
   // Never beyond the limits of an extent.
   CHECK(PlanBridged(records, 3.5, 20 * 4096, &gaps) == Pairs{{0, 10}, {10, 10}, {20, 10}});
   CHECK(PlanBridged(records, 3.5, 21 * 4096, &gaps) == Pairs{{0, 20}, {20, 10}});
