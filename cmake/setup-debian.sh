@@ -5,7 +5,7 @@ set -eu
 
 packages="build-essential cmake ninja-build pkg-config git
   libabsl-dev libcli11-dev libeigen3-dev libhwy-dev liburing-dev libxxhash-dev
-  libzip-dev nlohmann-json3-dev catch2 libbenchmark-dev python3 strace"
+  libzip-dev nlohmann-json3-dev catch2 libbenchmark-dev python3"
 
 missing=""
 for package in $packages; do
@@ -15,11 +15,10 @@ for package in $packages; do
 done
 [ -n "$missing" ] || exit 0
 
-as_root=""
+as_root="env"
 if [ "$(id -u)" -ne 0 ]; then
-  as_root="sudo"
+  as_root="sudo env"  # sudo itself would drop the variable below
 fi
-export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
+$as_root DEBIAN_FRONTEND=noninteractive apt-get update -qq
 # shellcheck disable=SC2086  # a list of words
-$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+$as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -4,6 +4,7 @@
 
 #include "arguments.h"
 #include "commands.h"
+#include "interrupt.h"
 #include "output.h"
 #include "sluice/convert.h"
 #include "sluice/train.h"
@@ -39,9 +40,10 @@ absl::Status RunConvert(const ConvertArguments& arguments) {
   absl::StatusOr<ConvertReport> report;
   {
     ProgressBar bar(true);
+    const InterruptScope scope;
     options.on_progress = [&](const std::string& stage, double done) {
       bar.Update(stage, done);
-      return true;
+      return !InterruptScope::interrupted();
     };
     report = Convert(arguments.source, arguments.output, options);
   }
@@ -78,9 +80,10 @@ absl::Status RunTrain(const TrainArguments& arguments) {
   absl::StatusOr<std::vector<LayerQuality>> layers;
   {
     ProgressBar bar(true);
+    const InterruptScope scope;
     options.on_progress = [&](const std::string& stage, double done) {
       bar.Update(stage, done);
-      return true;
+      return !InterruptScope::interrupted();
     };
     layers = TrainPredictors(arguments.model, arguments.calibration, options);
   }

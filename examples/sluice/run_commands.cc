@@ -1,6 +1,4 @@
 // generate, logits, tokenize, detokenize
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -8,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "arguments.h"
 #include "commands.h"
+#include "interrupt.h"
 #include "output.h"
 #include "sluice/flash_model.h"
 #include "sluice/text_codec.h"
@@ -27,30 +26,6 @@ struct TokenArguments {
   std::vector<int32_t> tokens;
   ModelOptions options;
   bool json = false;
-};
-
-// Ctrl-C ends the text, not the program: what has been generated is still reported.
-std::atomic<Session*> g_running{nullptr};
-
-void OnInterrupt(int) {
-  std::signal(SIGINT, SIG_DFL);  // a second one ends the program, whatever the device does
-  Session* session = g_running.load();
-  if (session != nullptr) session->Cancel();
-}
-
-class InterruptScope {
- public:
-  explicit InterruptScope(Session* session) {
-    g_running.store(session);
-    previous_ = std::signal(SIGINT, OnInterrupt);
-  }
-  ~InterruptScope() {
-    std::signal(SIGINT, previous_);
-    g_running.store(nullptr);
-  }
-
- private:
-  void (*previous_)(int);
 };
 
 absl::Status RunGenerate(const GenerateArguments& arguments) {

@@ -19,6 +19,13 @@ using nlohmann::json;
 // The longest piece of a hostile file that an error message repeats.
 constexpr size_t kMaxQuotedBytes = 160;
 
+// A tree of empty lists takes 25 times its text's memory. What a real file holds is longer: a merge
+// as a pair, ["a","b"], is the densest, with one list and two values in 10 bytes. Small texts are
+// free to be dense.
+constexpr size_t kBytesPerContainer = 8;
+constexpr size_t kBytesPerValue = 4;
+constexpr size_t kFreeNodes = 65536;
+
 // One printable line, whatever the bytes.
 std::string Quoted(absl::string_view text) {
   std::string out;
@@ -129,11 +136,17 @@ class TreeBuilder : public nlohmann::json_sax<json> {
 
   template <typename T>
   bool Put(T&& value) {
+    if (++nodes_ > kFreeNodes + text_.size() / kBytesPerValue) {
+      return Fail(LastByte(), "too many values for a text of this length");
+    }
     Place(json(std::forward<T>(value)));
     return true;
   }
 
   bool Open(json container) {
+    if (++containers_ > kFreeNodes + text_.size() / kBytesPerContainer) {
+      return Fail(LastByte(), "too many lists and objects for a text of this length");
+    }
     if (open_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
       return Fail(LastByte(), absl::StrCat("nested deeper than ", kMaxJsonDepth));
     }
@@ -153,6 +166,7 @@ class TreeBuilder : public nlohmann::json_sax<json> {
   // added to the one around it.
   std::vector<json*> open_;
   json* member_ = nullptr;
+  size_t nodes_ = 0, containers_ = 0;
   std::string error_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/base/status_macros.h"
 #include "lib/convert/opt_checkpoint.h"
 #include "lib/convert/tensor_writer.h"
@@ -13,6 +14,8 @@
 #include "lib/format/checksum.h"
 #include "lib/io/file.h"
 #include "lib/io/host.h"
+#include "lib/text/tokenizer.h"
+#include "lib/train/capture.h"
 #include "lib/train/train_predictors.h"
 
 namespace sluice {
@@ -138,6 +141,21 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> WriteBundle(OptCheckpoint& checkpo
   return writer;
 }
 
+// Before the work starts: is there a tokenizer, and enough text?
+absl::Status CheckCalibration(const OptCheckpoint& checkpoint, const std::string& source,
+                              const std::string& text) {
+  if (checkpoint.tokenizer_json.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        source, " has no tokenizer (tokenizer.json, or vocab.json with merges.txt), which "
+                "calibration text needs"));
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                          Tokenizer::FromJson(checkpoint.tokenizer_json, source));
+  return train::CutWindows(tokenizer->Encode(text, false), tokenizer->Encode("", true),
+                           checkpoint.config, UINT64_MAX)
+      .status();
+}
+
 absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::string& output,
                                         const ConvertOptions& options) {
   const int64_t start = NowNs();
@@ -147,10 +165,8 @@ absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::st
     SLUICE_ASSIGN_OR_RETURN(text, ReadCalibrationText(options.calibration_path));
   }
   SLUICE_ASSIGN_OR_RETURN(OptCheckpoint checkpoint, OpenOptCheckpoint(source));
-  if (!text.empty() && checkpoint.tokenizer_json.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        source, " has no tokenizer (tokenizer.json, or vocab.json with merges.txt), which "
-                "calibration text needs"));
+  if (!options.calibration_path.empty()) {
+    SLUICE_RETURN_IF_ERROR(CheckCalibration(checkpoint, source, text));
   }
   SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<BundleWriter> writer,
                           WriteBundle(checkpoint, output, options, &report));
@@ -161,6 +177,9 @@ absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::st
     SLUICE_ASSIGN_OR_RETURN(report.layers, TrainInto(writer.get(), text, name, train));
   }
   SLUICE_RETURN_IF_ERROR(writer->Commit());
+  for (const std::string& name : report.skipped_tensors) {
+    Log(LogLevel::kInfo, absl::StrCat(source, ": passed over tensor ", name));
+  }
   report.bytes = writer->file_bytes();
   report.seconds = static_cast<double>(NowNs() - start) / 1e9;
   report.peak_rss_bytes = PeakRssBytes();

@@ -14,8 +14,8 @@
 namespace sluice {
 namespace {
 
-constexpr uint64_t kMaxConfigBytes = 16 << 20;
-constexpr uint64_t kMaxTokenizerBytes = 256 << 20;
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+constexpr uint64_t kMaxTokenizerBytes = 64 << 20;
 
 absl::StatusOr<std::string> ReadIfThere(const std::string& path, uint64_t max_bytes) {
   if (!FileExists(path)) return std::string();
@@ -47,7 +47,11 @@ absl::StatusOr<std::string> ReadTokenizerJson(const std::string& folder) {
                             ReadIfThere(folder + "/vocab.json", kMaxTokenizerBytes));
     SLUICE_ASSIGN_OR_RETURN(const std::string merges,
                             ReadIfThere(folder + "/merges.txt", kMaxTokenizerBytes));
-    if (vocab.empty() || merges.empty()) return std::string();
+    if (vocab.empty() != merges.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder, ": of vocab.json and merges.txt only one is there"));
+    }
+    if (vocab.empty()) return std::string();
     SLUICE_ASSIGN_OR_RETURN(const std::string config,
                             ReadIfThere(folder + "/tokenizer_config.json", kMaxConfigBytes));
     SLUICE_ASSIGN_OR_RETURN(const std::string special,

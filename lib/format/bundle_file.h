@@ -28,6 +28,9 @@ enum class SectionKind : uint32_t {
   kPredictors = 6  // predictor tensors; absent before training
 };
 
+// "manifest", "resident", ...; "unknown" for a kind that this version does not know.
+absl::string_view SectionName(SectionKind kind);
+
 struct Section {
   SectionKind kind;
   uint64_t offset = 0;

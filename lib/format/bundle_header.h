@@ -50,9 +50,6 @@ struct BundleHeader {
   const Section* Find(SectionKind kind) const;
 };
 
-// "manifest", "resident", ...; "unknown" for a kind that this version does not have.
-absl::string_view SectionName(SectionKind kind);
-
 // `page` gets kHeaderBytes bytes. At most kMaxSections sections.
 void EncodeHeader(const BundleHeader& header, absl::Span<std::byte> page);
 

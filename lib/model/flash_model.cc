@@ -75,6 +75,10 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
   model->pool_ = std::make_unique<ThreadPool>(static_cast<int>(model->options().threads));
   SLUICE_RETURN_IF_ERROR(model->MakeContexts(make_engine));
   model->FillInfo();
+  const IoCapabilities& io = model->contexts_.front()->loader->capabilities();
+  const bool fell_back = !io.direct_io || (io.engine == "pread" && options.engine == Engine::kAuto);
+  Log(fell_back ? LogLevel::kWarning : LogLevel::kInfo,
+      absl::StrCat(path, ": reads through ", io.engine, ": ", io.reason));
   return model;
 }
 

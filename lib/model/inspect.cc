@@ -10,24 +10,6 @@
 namespace sluice {
 namespace {
 
-const char* SectionName(SectionKind kind) {
-  switch (kind) {
-    case SectionKind::kManifest:
-      return "manifest";
-    case SectionKind::kResident:
-      return "resident";
-    case SectionKind::kRecords:
-      return "records";
-    case SectionKind::kChecksums:
-      return "checksums";
-    case SectionKind::kTokenizer:
-      return "tokenizer";
-    case SectionKind::kPredictors:
-      return "predictors";
-  }
-  return "unknown";
-}
-
 nlohmann::json Member(const nlohmann::json& manifest, const char* name) {
   const auto it = manifest.find(name);
   return it == manifest.end() ? nlohmann::json() : *it;
@@ -50,7 +32,7 @@ nlohmann::json TensorsJson(const BundleFile& file) {
   nlohmann::json tensors = nlohmann::json::array();
   for (const TensorEntry& t : file.tensors()) {
     tensors.push_back({{"name", t.name},
-                       {"section", SectionName(t.section)},
+                       {"section", std::string(SectionName(t.section))},
                        {"dtype", std::string(ElementTypeName(t.type))},
                        {"shape", t.shape},
                        {"bytes", t.bytes}});
@@ -64,7 +46,9 @@ absl::StatusOr<std::string> InspectJson(const std::string& path) {
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, BundleFile::Open(path));
   nlohmann::json sections = nlohmann::json::array();
   for (const Section& s : file->sections()) {
-    sections.push_back({{"name", SectionName(s.kind)}, {"offset", s.offset}, {"bytes", s.bytes}});
+    sections.push_back({{"name", std::string(SectionName(s.kind))},
+                        {"offset", s.offset},
+                        {"bytes", s.bytes}});
   }
   const nlohmann::json& manifest = file->manifest();
   const nlohmann::json out = {

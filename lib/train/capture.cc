@@ -109,8 +109,15 @@ FloatMatrix LayerInputs::Take(uint32_t layer, size_t stride) const {
   return out;
 }
 
+uint64_t CaptureBytes(const Windows& windows, const ModelConfig& config) {
+  const uint64_t count =
+      (windows.training.size() + windows.held_out.size()) / windows.window_tokens;
+  return count * FedTokens(windows) * config.num_layers * config.d_model * 2;
+}
+
 absl::StatusOr<Windows> CutWindows(const std::vector<int32_t>& text,
-                                   std::vector<int32_t> prefix, const ModelConfig& config) {
+                                   std::vector<int32_t> prefix, const ModelConfig& config,
+                                   uint64_t max_bytes) {
   Windows out;
   out.prefix = std::move(prefix);
   const size_t special = out.prefix.size();
@@ -132,7 +139,13 @@ absl::StatusOr<Windows> CutWindows(const std::vector<int32_t>& text,
                      out.window_tokens, ")"));
   }
   const uint64_t per_token = uint64_t{config.num_layers} * config.d_model * 2;
-  const uint64_t bytes = std::clamp(kWantedTokens * per_token, kUsualBytes, kMaxBytes);
+  const uint64_t bytes =
+      std::min(std::clamp(kWantedTokens * per_token, kUsualBytes, kMaxBytes), max_bytes);
+  if (bytes / per_token < kMinWindows * fed) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("training keeps at least ", kMinWindows * fed * per_token,
+                     " bytes of layer inputs, there is room for ", bytes));
+  }
   const size_t room = std::max<size_t>(std::min(kMaxTokens, bytes / per_token) / fed, 2);
   const size_t held_out = windows / kHeldOutShare, training = windows - held_out;
   const size_t held_out_used = std::min(held_out, std::max<size_t>(room / kHeldOutShare, 1));

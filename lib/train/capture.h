@@ -35,10 +35,15 @@ struct Windows {
   std::vector<int32_t> held_out;   // from the text's last tenth
 };
 
-// Takes windows from all over the text, as many as the limits on memory and tokens allow.
-// kInvalidArgument: too little text; kFailedPrecondition: no tokenizer.
+// Takes windows from all over the text, as many as the limits on memory and tokens allow; what
+// CaptureInputs() keeps of them takes at most `max_bytes`. kInvalidArgument: too little text;
+// kResourceExhausted: max_bytes is too little to train with.
 absl::StatusOr<Windows> CutWindows(const std::vector<int32_t>& text,
-                                   std::vector<int32_t> prefix, const ModelConfig& config);
+                                   std::vector<int32_t> prefix, const ModelConfig& config,
+                                   uint64_t max_bytes);
+
+// What CaptureInputs() keeps in memory.
+uint64_t CaptureBytes(const Windows& windows, const ModelConfig& config);
 
 struct Capture {
   LayerInputs training, held_out;

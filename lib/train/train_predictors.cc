@@ -16,15 +16,18 @@
 #include "lib/train/capture.h"
 #include "lib/train/layer_trainer.h"
 #include "lib/train/quality.h"
+#include "sluice/text_codec.h"
 
 namespace sluice {
 namespace {
 
 using namespace sluice::train;
 
-constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+constexpr uint64_t kMaxTextBytes = uint64_t{64} << 20;  // far more than is used of it
 // Room for a window of text and the special tokens in front; a longer context costs memory only.
 constexpr uint32_t kContextTokens = 320;
+// Left free beside the model and what is captured: the training's own, and other processes'.
+constexpr uint64_t kMarginBytes = uint64_t{128} << 20;
 // Share of the training's time that choosing the ranks takes.
 constexpr double kPilotShare = 0.3;
 
@@ -47,6 +50,8 @@ class Training {
   bool Report(const char* stage, double done) const {
     return !options_.on_progress || options_.on_progress(stage, done);
   }
+  void CountParameters(const BundleFile& file, const ModelConfig& config);
+  absl::Status CutText(const ModelConfig& config, ModelOptions* dense);
   absl::Status Calibrate();
   absl::StatusOr<std::vector<uint32_t>> ChooseRanks(const LayerTrainer& trainer);
   absl::Status TrainLayers();
@@ -71,26 +76,50 @@ class Training {
   std::vector<NamedTensor> tensors_;
 };
 
+void Training::CountParameters(const BundleFile& file, const ModelConfig& config) {
+  for (const TensorEntry& entry : file.tensors()) {
+    if (entry.section != SectionKind::kResident) continue;
+    model_parameters_ += entry.bytes / ElementBytes(entry.type);
+  }
+  model_parameters_ += uint64_t{config.num_layers} * 2 * config.d_model * config.d_ffn;
+  shape_ = {config.d_model, config.d_ffn};
+}
+
+// Shares what memory there is: the model at its floor first, then the inputs that are kept, then
+// neuron slots.
+absl::Status Training::CutText(const ModelConfig& config, ModelOptions* dense) {
+  const std::string& path = writer_->temporary_path();
+  SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<TextCodec> codec, TextCodec::Open(path));
+  SLUICE_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(path, *dense));
+  const uint64_t available = AvailableMemoryBytes();
+  const uint64_t taken = plan.floor_bytes + std::max(kMarginBytes, available / 16);
+  if (available < taken) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("training runs the model, which takes at least ", taken,
+                     " bytes, and this process may take ", available, " more"));
+  }
+  SLUICE_ASSIGN_OR_RETURN(windows_, CutWindows(codec->Tokenize(text_, false),
+                                               codec->Tokenize("", true), config,
+                                               available - taken));
+  dense->dram_budget_bytes =
+      plan.floor_bytes + (available - taken) - CaptureBytes(windows_, config);
+  return absl::OkStatus();
+}
+
 absl::Status Training::Calibrate() {
   const std::string& path = writer_->temporary_path();
   ModelConfig config;
+  ModelOptions dense;
   {
     SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, BundleFile::Open(path));
     SLUICE_ASSIGN_OR_RETURN(config, ConfigOf(*file));
-    for (const TensorEntry& entry : file->tensors()) {
-      if (entry.section != SectionKind::kResident) continue;
-      model_parameters_ += entry.bytes / ElementBytes(entry.type);
-    }
-    model_parameters_ += uint64_t{config.num_layers} * 2 * config.d_model * config.d_ffn;
+    CountParameters(*file, config);
+    config.max_positions = std::min(config.max_positions, kContextTokens);
+    dense = OptionsFor(Mode::kDense, config.max_positions, threads_);
+    SLUICE_RETURN_IF_ERROR(CutText(config, &dense));
   }
-  shape_ = {config.d_model, config.d_ffn};
-  config.max_positions = std::min(config.max_positions, kContextTokens);
-  const ModelOptions dense = OptionsFor(Mode::kDense, config.max_positions, threads_);
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<FlashModelImpl> model,
                           FlashModelImpl::Open(path, dense, nullptr));
-  SLUICE_ASSIGN_OR_RETURN(std::vector<int32_t> prefix, model->Tokenize("", true));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, model->Tokenize(text_, false));
-  SLUICE_ASSIGN_OR_RETURN(windows_, CutWindows(tokens, std::move(prefix), config));
   SLUICE_ASSIGN_OR_RETURN(capture_, CaptureInputs(*model, windows_, [&](double done) {
     return Report("calibrate", done);
   }));

@@ -1,5 +1,6 @@
 """Damaged files, refused kernels, full disks and kills: an error, never a crash or other text."""
 import ctypes
+import json
 import os
 import random
 import resource
@@ -27,10 +28,14 @@ def deny_io_uring():
         os._exit(99)
 
 
-def nobody_with_little_memlock():
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, 64 << 10))
-    os.setgid(65534)
-    os.setuid(65534)
+def catches(pid, number):
+    """Whether the process has a handler for this signal yet."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            caught = next(int(l.split()[1], 16) for l in f if l.startswith("SigCgt"))
+    except (OSError, StopIteration):
+        return False
+    return bool(caught >> (number - 1) & 1)
 
 
 class Faults(ProgramTest):
@@ -43,14 +48,6 @@ class Faults(ProgramTest):
         line = self.fails("generate", self.model, "--prompt", "x", "--engine", "uring",
                           preexec=deny_io_uring)
         self.assertIn("io_uring", line)
-
-    @unittest.skipUnless(os.getuid() == 0, "needs root, to become somebody else")
-    def test_memlock_too_small(self):
-        os.chmod(ProgramTest.shared, 0o755)
-        usual = self.text()
-        limited = self.text(preexec=nobody_with_little_memlock)
-        self.assertEqual(limited["text"], usual["text"])
-        self.assertTrue(limited["stats"]["engine_reason"])
 
     def test_flipped_bits(self):
         with open(self.model, "rb") as f:
@@ -68,7 +65,7 @@ class Faults(ProgramTest):
             self.assertIn(done.returncode, (0, 1), f"byte {spot}")
             refused += done.returncode
             if done.returncode == 0:
-                self.assertIn(good.split()[0].encode(), done.stdout)
+                self.assertEqual(json.loads(done.stdout)["text"], good, f"byte {spot}")
             verify = run("verify", bad)
             self.assertEqual(verify.returncode, 1, f"verify passes byte {spot}")
         self.assertGreater(refused, 20)
@@ -120,19 +117,6 @@ class Faults(ProgramTest):
         self.json("convert", TALES, out)
         self.assertEqual(os.listdir(self.folder), ["out.flash"])
 
-    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
-    def test_disk_full(self):
-        disk = self.path("disk")
-        os.mkdir(disk)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", disk],
-                                 capture_output=True)
-        if mounted.returncode != 0:
-            self.skipTest("cannot mount: " + mounted.stderr.decode())
-        self.addCleanup(subprocess.run, ["umount", disk])
-        line = self.fails("convert", TALES, os.path.join(disk, "out.flash"))
-        self.assertRegex(line, "free|space|ENOSPC")
-        self.assertEqual(os.listdir(disk), [])
-
     def test_file_size_limit(self):
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
@@ -147,14 +131,28 @@ class Faults(ProgramTest):
     def test_interrupt_reports_what_there_is(self):
         child = subprocess.Popen([PROGRAM, "generate", self.model, "--prompt", PROMPT,
                                   "--max-tokens", "500", "--temperature", "0.9", "--seed", "5",
-                                  "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(.1)
+                                  "--mode", "dense", "--dram-budget", "20M", "--json"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not catches(child.pid, signal.SIGINT) and child.poll() is None:
+            time.sleep(.0005)
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=60)
-        # It may have been interrupted before it was ready to be: then it ends like any program.
-        if child.returncode != -signal.SIGINT:
-            self.assertEqual(child.returncode, 0)
-            self.assertIn(b"finish_reason", out)
+        self.assertEqual(child.returncode, 0)
+        answer = json.loads(out)
+        self.assertEqual(answer["finish_reason"], "cancelled")
+        self.assertLess(len(answer["tokens"]), 500)
+
+    def test_interrupted_converts_leave_nothing(self):
+        child = subprocess.Popen([PROGRAM, "convert", TALES, self.path("out.flash"),
+                                  "--calibration", os.path.join(TALES, "held-out.txt")],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not catches(child.pid, signal.SIGINT) and child.poll() is None:
+            time.sleep(.0005)
+        time.sleep(.2)
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+        self.assertEqual(child.returncode, 1)
+        self.assertEqual(os.listdir(self.folder), [])
 
 
 if __name__ == "__main__":

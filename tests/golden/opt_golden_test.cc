@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "sluice/convert.h"
 #include "sluice/evaluate.h"
 #include "sluice/flash_model.h"
@@ -87,6 +88,24 @@ void CheckGreedy(Session& session, const Golden& golden) {
   session.Reset();
 }
 
+// From the folder's tokenizer files, in either form, through the bundle file.
+void CheckText(const FlashModel& model, const Golden& golden) {
+  const bool has_text = golden.expected.contains("tokenized");
+  CHECK(model.info().has_tokenizer == has_text);
+  if (!has_text) return;
+  for (const auto& sample : golden.expected["tokenized"]) {
+    const auto text = sample["text"].get<std::string>();
+    const auto expected = sample["ids"].get<std::vector<int32_t>>();
+    INFO("text " << text);
+    auto ids = model.Tokenize(text, true);
+    REQUIRE_OK(ids);
+    CHECK(*ids == expected);
+  }
+  auto text = model.Detokenize(golden.expected["greedy"].get<std::vector<int32_t>>());
+  REQUIRE_OK(text);
+  CHECK(*text == golden.expected["greedy_text"].get<std::string>());
+}
+
 TEST_CASE("converted checkpoints have the logits of transformers", "[model][golden]") {
   std::vector<std::string> cases;
   for (const auto& entry : fs::directory_iterator(kGolden + "opt")) {
@@ -106,6 +125,12 @@ TEST_CASE("converted checkpoints have the logits of transformers", "[model][gold
     const std::unique_ptr<Session> session = OpenSession(path, &model);
     CheckLogits(*session, golden);
     CheckGreedy(*session, golden);
+    CheckText(*model, golden);
+    if (absl::StrContains(name, "extra-tensors")) {
+      CHECK(report->skipped_tensors.size() >= 4);
+    } else {
+      CHECK(report->skipped_tensors.empty());
+    }
     if (golden.expected.contains("eos_token_ids")) {
       auto eos = golden.expected["eos_token_ids"].get<std::vector<int32_t>>();
       auto ours = model->info().eos_ids;
@@ -116,7 +141,7 @@ TEST_CASE("converted checkpoints have the logits of transformers", "[model][gold
   }
 }
 
-TEST_CASE("tales-7m has the logits and the perplexity of transformers", "[model][golden]") {
+TEST_CASE("tales-7m has the logits and the sparsity of transformers", "[model][golden]") {
   const Golden golden = ReadGolden(kGolden + "tales-7m");
   testing::TempDir dir;
   const std::string path = dir.File("tales.flash");
@@ -126,7 +151,7 @@ TEST_CASE("tales-7m has the logits and the perplexity of transformers", "[model]
   CheckLogits(*session, golden);
   CheckGreedy(*session, golden);
   session.reset();
-  // A slice keeps the test short; `sluice eval` runs the whole text.
+  // A slice keeps the test short; program_quality_test.py has the whole text's perplexity.
   EvaluateOptions options;
   options.max_tokens = 256 * 8;
   const std::string text = testing::ReadFileOrDie(kTales + "/held-out.txt");

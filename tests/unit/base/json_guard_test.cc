@@ -70,5 +70,22 @@ TEST_CASE("messages stay short and printable", "[base]") {
   REQUIRE(key.status().message().size() < 1000);
 }
 
+TEST_CASE("a tree that would take many times the text's memory is refused", "[base]") {
+  std::string lists = "[";
+  for (int i = 0; i < 200000; ++i) lists += "[],";
+  lists += "0]";
+  const auto refused = ParseJson(lists, "lists.json");
+  CHECK(absl::IsInvalidArgument(refused.status()));
+  std::string numbers = "[";
+  for (int i = 0; i < 200000; ++i) numbers += "1,";
+  numbers += "0]";
+  CHECK(absl::IsInvalidArgument(ParseJson(numbers, "numbers.json").status()));
+  // The densest thing that real files hold: merges as pairs.
+  std::string pairs = "[";
+  for (int i = 0; i < 200000; ++i) pairs += R"(["a","b"],)";
+  pairs += "0]";
+  CHECK(ParseJson(pairs, "pairs.json").ok());
+}
+
 }  // namespace
 }  // namespace sluice::testing

@@ -299,6 +299,23 @@ TEST_CASE("a context that is full is an error with both numbers", "[model]") {
   CHECK(result->finish_reason == FinishReason::kLength);
 }
 
+TEST_CASE("the log says how the file is read", "[model]") {
+  Fixture fixture;
+  std::vector<std::string> heard;
+  SetLogCallback([&](int level, const std::string& text) {
+    CHECK((level == 0 || level == 1));
+    heard.push_back(text);
+  });
+  ModelOptions options = Dense();
+  options.engine = Engine::kPread;
+  REQUIRE_OK(FlashModel::Open(fixture.path, options));
+  SetLogCallback(nullptr);
+  REQUIRE_OK(FlashModel::Open(fixture.path, options));
+  REQUIRE(heard.size() == 1);
+  CHECK(absl::StrContains(heard[0], "pread"));
+  CHECK(absl::StrContains(heard[0], fixture.path));
+}
+
 TEST_CASE("bad tokens and buffers are refused", "[model]") {
   Fixture fixture;
   auto model = FlashModel::Open(fixture.path, Dense());
