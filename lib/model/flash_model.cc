@@ -111,7 +111,10 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
                                    cache_->buffers()));
     BundleLoader::Options loader_options;
     loader_options.verify = o.verify_checksums;
-    loader_options.curve = resolved_.curve;
+    loader_options.join = o.techniques.join;
+    loader_options.split_bundles = !o.techniques.bundles;
+    if (o.techniques.join) loader_options.curve = resolved_.curve;
+    loader_options.pool = pool_.get();
     context->loader = std::make_unique<BundleLoader>(file_, std::move(engine), loader_options);
     context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
                                              context->loader.get(), pool_.get(),

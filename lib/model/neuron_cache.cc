@@ -25,13 +25,22 @@ LayerSlots::Lease::Lease(LayerSlots* slots, const std::atomic<bool>& cancelled) 
   slots->leased_ = true;
 }
 
-LayerSlots::Lease::~Lease() {
+LayerSlots::Lease LayerSlots::Lease::Try(LayerSlots* slots) {
+  Lease lease;
+  std::lock_guard<std::mutex> lock(slots->mutex_);
+  if (!slots->leased_) lease.slots_ = slots;
+  slots->leased_ = true;
+  return lease;
+}
+
+void LayerSlots::Lease::Release() {
   if (slots_ == nullptr) return;
   {
     std::lock_guard<std::mutex> lock(slots_->mutex_);
     slots_->leased_ = false;
   }
   slots_->freed_.notify_one();
+  slots_ = nullptr;
 }
 
 void LayerSlots::PublishWindow() {

@@ -68,6 +68,7 @@ class SessionImpl : public Session {
   absl::Status DecodeLoop(const GenerateOptions& options, Sampler* sampler, TextEmitter* text,
                           GenerateResult* result);
   // The status of a call that is over; a cancellation has then been used up.
+  const char* LookaheadState() const;
   absl::Status Settle(absl::Status status);
 
   const std::shared_ptr<FlashModelImpl> model_;

@@ -33,6 +33,7 @@ struct LayerWeights {
   const float* up_bias = nullptr;    // [d_ffn]
   const float* down_bias = nullptr;  // [d_model]
   LowRankPredictor predictor;        // present() only where loaded
+  LowRankPredictor lookahead;        // from the input of the layer before; present() as above
 };
 
 // Threads: const methods may overlap.
@@ -47,6 +48,7 @@ class Weights {
 
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
+  bool has_lookahead() const;
   const kernels::Matrix& embed_tokens() const { return embed_tokens_; }
   const kernels::Matrix& embed_positions() const { return embed_positions_; }
   const kernels::Matrix& lm_head() const { return lm_head_; }
