@@ -122,6 +122,13 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
     context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
                                                  context->ffn.get(), pool_.get(),
                                                  &context->cancelled, o.prefill_chunk_tokens);
+    if (!o.techniques.keep_resident) {
+      SLUICE_ASSIGN_OR_RETURN(
+          std::unique_ptr<IoEngine> own,
+          MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
+      context->resident =
+          std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
+    }
     context->logits.resize(config_.vocab_size);
     context->samples.reserve(o.context_tokens);
     contexts_.push_back(std::move(context));

@@ -212,6 +212,9 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   resolved.ffn.window = o.techniques.window;
   resolved.ffn.overlap = o.techniques.overlap;
   resolved.ffn.lookahead = o.techniques.lookahead;
+  if (!o.techniques.keep_resident && o.max_sessions > 1) {
+    return absl::InvalidArgumentError("weights that are read again serve one session only");
+  }
   if (!o.techniques.bundles) {
     for (const RecordLayout& layout : file.layers()) {
       if (BundleLoader::CanSplitBundles(layout)) continue;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/io/host.h"
 
 namespace sluice {
 namespace {
@@ -58,7 +59,8 @@ absl::StatusOr<std::unique_ptr<NeuronCache>> NeuronCache::Create(
   for (size_t i = 0; i < layouts.size(); ++i) {
     total += uint64_t{slots_per_layer[i]} * layouts[i].record_bytes;
   }
-  SLUICE_ASSIGN_OR_RETURN(AlignedBuffer memory, AlignedBuffer::Allocate(total));
+  SLUICE_ASSIGN_OR_RETURN(AlignedBuffer memory,
+                          AlignedBuffer::AllocateAdvised(total, PreferLargePages));
   std::byte* next = memory.data();
   for (size_t i = 0; i < layouts.size(); ++i) {
     cache->layers_.push_back(

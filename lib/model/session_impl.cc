@@ -120,6 +120,11 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   context_->ffn->meter() = FfnMeter();
   context_->ffn->lookahead().meter() = LookaheadMeter();
   const int64_t start = NowNs();
+  int64_t rereading_ns = 0;
+  if (context_->resident != nullptr) {
+    SLUICE_RETURN_IF_ERROR(context_->resident->ReadAll());
+    rereading_ns = NowNs() - start;
+  }
   const auto on_layer = [&](uint32_t) {
     return !context_->cancelled.load(std::memory_order_relaxed);
   };
@@ -136,17 +141,24 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   sample.total_ns = NowNs() - start;
   const LookaheadMeter& ahead = context_->ffn->lookahead().meter();
   sample.io_ns = after.waiting_ns - before.waiting_ns + after.starting_ns - before.starting_ns;
+  if (context_->resident != nullptr) {
+    sample.io_ns += rereading_ns;
+    sample.io_busy_ns += rereading_ns;
+    sample.bytes += context_->resident->bytes();
+    sample.needed_bytes += context_->resident->bytes();
+    sample.reads += context_->resident->reads();
+  }
   sample.memory_ns =
       meter.memory_ns + ahead.memory_ns + after.planning_ns - before.planning_ns;
-  sample.io_busy_ns = after.busy_ns - before.busy_ns;
-  sample.bytes = after.bytes - before.bytes;
+  sample.io_busy_ns += after.busy_ns - before.busy_ns;
+  sample.bytes += after.bytes - before.bytes;
   sample.gap_bytes = after.gap_bytes - before.gap_bytes;
-  sample.reads = after.reads - before.reads;
+  sample.reads += after.reads - before.reads;
   sample.records_needed = meter.records_needed;
   sample.records_missing = meter.records_missing;
   sample.records_ahead = ahead.records;
   sample.records_ahead_used = ahead.used;
-  sample.needed_bytes = meter.records_missing * model_->plan().record_bytes;
+  sample.needed_bytes += meter.records_missing * model_->plan().record_bytes;
   sample.neurons_predicted = meter.neurons_predicted;
   sample.neurons_active = meter.neurons_active;
   if (context_->samples.size() < context_->samples.capacity()) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
+#include "lib/io/host.h"
 
 namespace sluice {
 namespace {
@@ -75,8 +76,10 @@ class Weights::Loader {
   }
 
   absl::StatusOr<const void*> Read(const TensorEntry& entry) {
-    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(entry.bytes));
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
+                            AlignedBuffer::AllocateAdvised(entry.bytes, PreferLargePages));
     SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    weights_->loaded_.push_back({entry.offset, buffer.span()});
     weights_->buffers_.push_back(std::move(buffer));
     return static_cast<const void*>(weights_->buffers_.back().data());
   }

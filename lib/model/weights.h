@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "lib/base/aligned_buffer.h"
 #include "lib/format/bundle_file.h"
 #include "lib/kernels/kernels.h"
@@ -58,6 +59,13 @@ class Weights {
   }
   const Norm& final_norm() const { return final_norm_; }
 
+  // A tensor as it was read: where it lies in the file, and its memory (padded to whole pages).
+  struct Loaded {
+    uint64_t offset = 0;
+    absl::Span<std::byte> memory;
+  };
+  const std::vector<Loaded>& loaded() const { return loaded_; }
+
   // Bytes that Load() would allocate, from the directory alone.
   static uint64_t ResidentBytes(const BundleFile& file);
   static uint64_t PredictorBytes(const BundleFile& file);
@@ -65,6 +73,7 @@ class Weights {
  private:
   class Loader;
   std::vector<AlignedBuffer> buffers_;
+  std::vector<Loaded> loaded_;
   std::vector<LayerWeights> layers_;
   kernels::Matrix embed_tokens_, embed_positions_, lm_head_, project_in_, project_out_;
   Norm final_norm_;

@@ -16,7 +16,8 @@ namespace sluice {
 //   out[n] . (in . x) + bias[n] > 0,
 // with x the FFN's normalised input of this layer, in: [rank, d_model], out: [d_ffn, rank]; the
 // threshold is part of the bias. A lookahead predictor is the same with the input of the layer
-// before, and shares `out` with the layer's own. Weights are borrowed. Threads: const methods may overlap.
+// before, and shares `out` with the layer's own. Weights are borrowed.
+// Threads: const methods may overlap.
 class LowRankPredictor {
  public:
   LowRankPredictor() = default;
