@@ -25,6 +25,8 @@ constexpr int kMaxStalledRounds = 2;
 // Cancelling waits for what has been started: this much takes a slow device a few milliseconds,
 // and is more than a fast one needs to be kept busy.
 constexpr uint64_t kMaxBytesInFlight = uint64_t{8} << 20;
+// Wait() comes back for so many at the latest.
+constexpr size_t kMostAwaited = 16;
 // Wait() looks up this often; it goes on waiting all the same.
 constexpr std::chrono::milliseconds kWaitSlice(1000);
 
@@ -273,7 +275,9 @@ absl::Status BatchReader::Wait(std::vector<FinishedRead>* finished) {
     if (state_->engine->in_flight() == 0) {
       return absl::InternalError(absl::StrCat(state_->path, ": the I/O engine starts no reads"));
     }
-    const absl::Status status = state_->Reap(1, kWaitSlice);
+    // A system call for each completion would cost more than what a few come later.
+    const size_t some = std::clamp<size_t>(state_->engine->in_flight() / 4, 1, kMostAwaited);
+    const absl::Status status = state_->Reap(some, kWaitSlice);
     SLUICE_RETURN_IF_ERROR(state_->HandleAll(finished));
     SLUICE_RETURN_IF_ERROR(status);
   }

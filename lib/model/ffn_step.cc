@@ -13,9 +13,11 @@
 namespace sluice {
 namespace {
 
-// When the active set is larger than the slots, this much is read at a time: enough for several
-// large reads in flight, and little beside the slots of a model that is worth streaming.
-constexpr uint64_t kBatchBytes = 4 << 20;
+// When the active set is larger than the slots, this much is read at a time: a device's queue runs
+// empty between batches, so they are long; but they push out what the window holds, so no more than
+// this share of the slots.
+constexpr uint64_t kBatchBytes = 64 << 20;
+constexpr uint32_t kBatchShare = 2;
 // The least work for one thread at a time: below it, handing over costs more than it saves.
 constexpr size_t kGrainBytes = 64 << 10;
 constexpr size_t kMinColumns = 256;
@@ -152,7 +154,8 @@ absl::Status FfnStep::RunBatches(uint32_t layer, LayerSlots& slots, size_t num_t
   const size_t batch =
       needed_.size() <= num_slots
           ? std::max<size_t>(needed_.size(), 1)
-          : std::clamp<size_t>(kBatchBytes / slots.layout.record_bytes, 1, num_slots);
+          : std::clamp<size_t>(kBatchBytes / slots.layout.record_bytes, 1,
+                               std::max(num_slots / kBatchShare, 1u));
   for (size_t first = 0; first < needed_.size() || first == 0; first += batch) {
     const auto records = absl::MakeConstSpan(needed_).subspan(first, batch);
     const bool whole = records.size() == needed_.size();

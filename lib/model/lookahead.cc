@@ -43,8 +43,8 @@ absl::Status Lookahead::Start(uint32_t layer, const float* x) {
 
   const int64_t start = NowNs();
   ListCandidates(predictor, slots);
-  // The layer itself decides about what does not fit: half of the slots remain for that.
-  const size_t most = slots.window.num_slots() / 2;
+  // The layer itself decides about what does not fit: a quarter of the slots remain for that.
+  const size_t most = slots.window.num_slots() / 4 * 3;
   if (guess_.size() >= most) return absl::OkStatus();
   size_t keep = static_cast<size_t>(gain_.share(layer) * static_cast<double>(candidates_.size()));
   keep = std::min(keep, most - guess_.size());
