@@ -29,7 +29,8 @@ struct NamedTensor {
 // Use: Create; then BeginTensor/Append/EndTensor for every resident tensor; then
 // BeginLayer/AppendRecords/EndLayer for layers 0, 1, ...; SetTokenizer if there is one; Finish;
 // optionally ReplacePredictors (any number of times), with ReorderNeurons before it; Commit. Any
-// other order: kFailedPrecondition. After an error only destruction is allowed; it removes the temporary file.
+// other order: kFailedPrecondition. After an error only destruction is allowed; it removes the
+// temporary file.
 class BundleWriter {
  public:
   // `expected_bytes` is reserved on disk up front (0: unknown); ENOSPC names need and free.
