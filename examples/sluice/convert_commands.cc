@@ -111,6 +111,8 @@ void AddConvert(CLI::App* app, Runner* run) {
   command->add_flag_callback(
       "--no-placement", [=] { arguments->options.placement = false; },
       "with --calibration: leave the neurons in the checkpoint's order");
+  command->add_option("--device-curve", arguments->options.device_curve_path,
+                      "JSON of `sluice device`: record size for that device");
   AddTrainOptions(command, &arguments->options.train);
   AddJson(command, &arguments->json);
   command->callback([=] { *run = [=] { return RunConvert(*arguments); }; });
