@@ -239,7 +239,8 @@ absl::Status Training::TrainLookaheads() {
     SLUICE_ASSIGN_OR_RETURN(lookaheads_[i],
                             TrainLookahead(std::move(data), layers_[i].predictor,
                                            thresholds_.values[i], &pool));
-    if (!Report("lookahead", 1 - static_cast<double>(i - 1) / static_cast<double>(i))) {
+    if (!Report("lookahead", static_cast<double>(layers_.size() - i) /
+                                 static_cast<double>(layers_.size() - 1))) {
       return absl::CancelledError("cancelled");
     }
   }
