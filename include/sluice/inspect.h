@@ -12,7 +12,8 @@
 namespace sluice {
 
 // One JSON object: "path", "version", "bytes", "uuid", "config", "sections", "layers", "tensors",
-// "sources", "predictors", "quality", "skipped_tensors". Reads no weights.
+// "sources", "placement" (null: the neurons are in the checkpoint's order), "predictors",
+// "quality", "skipped_tensors". Reads no weights.
 absl::StatusOr<std::string> InspectJson(const std::string& path);
 
 struct VerifyResult {

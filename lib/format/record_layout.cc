@@ -44,7 +44,8 @@ uint32_t ChooseNeuronsPerRecord(Checked bundle) {
 }  // namespace
 
 absl::StatusOr<RecordLayout> MakeRecordLayout(uint32_t num_neurons, uint32_t row_elements,
-                                              uint32_t rows_per_neuron, ElementType type) {
+                                              uint32_t rows_per_neuron, ElementType type,
+                                              uint32_t neurons_per_record) {
   if (num_neurons == 0 || row_elements == 0 || rows_per_neuron == 0) {
     return Bad(absl::StrCat("a size is zero: ", num_neurons, " neurons of ", rows_per_neuron,
                             " rows of ", row_elements, " elements"));
@@ -55,14 +56,15 @@ absl::StatusOr<RecordLayout> MakeRecordLayout(uint32_t num_neurons, uint32_t row
   layout.row_elements = row_elements;
   layout.rows_per_neuron = rows_per_neuron;
   layout.type = type;
-  layout.neurons_per_record = ChooseNeuronsPerRecord(bundle);
-  if (layout.neurons_per_record == 0) {
-    return Bad(absl::StrCat("one neuron (", rows_per_neuron, " rows of ", row_elements, " ",
-                            ElementTypeName(type), ") takes more than ", kMaxRecordBytes,
-                            " bytes"));
+  layout.neurons_per_record =
+      neurons_per_record != 0 ? neurons_per_record : ChooseNeuronsPerRecord(bundle);
+  const Checked record = (bundle * layout.neurons_per_record).RoundUp(kRecordAlignment);
+  if (layout.neurons_per_record == 0 || !record.valid_and_at_most(kMaxRecordBytes)) {
+    return Bad(absl::StrCat(std::max(neurons_per_record, 1u), " neurons, each ", rows_per_neuron,
+                            " rows of ", row_elements, " ", ElementTypeName(type),
+                            ", take more than ", kMaxRecordBytes, " bytes"));
   }
-  layout.record_bytes = static_cast<uint32_t>(
-      RoundUp(bundle.value() * layout.neurons_per_record, kRecordAlignment));
+  layout.record_bytes = static_cast<uint32_t>(record.value());
   layout.num_records =
       static_cast<uint32_t>(DivideRoundUp(num_neurons, layout.neurons_per_record));
   return layout;

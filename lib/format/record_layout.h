@@ -54,8 +54,10 @@ inline constexpr uint32_t kMaxRecordBytes = 64u << 20;
 // than 1/16 of it (one neuron for OPT-6.7B in f16: 16 KiB; four for d_model 256 in f16: 4 KiB), or
 // else the number up to 16 that wastes least. `offset` is left 0. kInvalidArgument: a size that is
 // zero, or a record over 64 MiB.
+//   neurons_per_record  0: chosen as above
 absl::StatusOr<RecordLayout> MakeRecordLayout(uint32_t num_neurons, uint32_t row_elements,
-                                              uint32_t rows_per_neuron, ElementType type);
+                                              uint32_t rows_per_neuron, ElementType type,
+                                              uint32_t neurons_per_record = 0);
 
 // kInvalidArgument, naming the member, unless the members agree with one another and with the
 // limits above: then no member function wraps. Says nothing about `offset`.

@@ -15,6 +15,16 @@ struct Case {
   uint32_t record_bytes;
 };
 
+TEST_CASE("The number of neurons to a record can be asked for", "[format]") {
+  const auto layout = MakeRecordLayout(100, 256, 2, ElementType::kF16, 7);
+  REQUIRE_OK(layout);
+  CHECK(layout->neurons_per_record == 7);
+  CHECK(layout->record_bytes == 8192);
+  CHECK(layout->num_records == 15);
+  CHECK(CheckRecordLayout(*layout).ok());
+  CHECK_FALSE(MakeRecordLayout(100, 256, 2, ElementType::kF16, 1u << 20).ok());
+}
+
 TEST_CASE("A record wastes less than a sixteenth, with as few neurons as that takes",
           "[format]") {
   const Case cases[] = {
