@@ -88,13 +88,20 @@ class Calibration {
 
  private:
   uint32_t d_model() const { return shape_.config.d_model; }
+  // By how much the stream's variance grows from the FFN input of `layer` to the next one's: what
+  // is added is independent of what is there, so the cosine is the ratio of their lengths.
+  double Growth(uint32_t layer) const {
+    const double similarity = SimilarityToNext(options_, layer);
+    return 1 / (similarity * similarity) - 1;
+  }
   void Attention(uint32_t layer, LayerPlan* plan);
   TokenBatch UpBiases(uint32_t layer, const PlantedLayer& weights, const TokenBatch& planted,
                       LayerPlan* plan);
   void Lookahead(const PlantedLayer& weights, const TokenBatch& hidden, const TokenBatch& planted,
                  size_t predicted, LayerSets* sets, LayerPlan* plan);
   absl::Status FeedForward(uint32_t layer, const PlantedLayer& weights, LayerPlan* plan);
-  void Down(const PlantedLayer& weights, const TokenBatch& outputs, LayerPlan* plan);
+  void Down(uint32_t layer, const PlantedLayer& weights, const TokenBatch& outputs,
+            LayerPlan* plan);
 
   const Shape& shape_;
   const CalibrationOptions& options_;
@@ -133,8 +140,9 @@ void Calibration::Attention(uint32_t layer, LayerPlan* plan) {
   const TokenBatch mixed =
       Attend(project(Matrix::kQuery, kQueryScale, x), project(Matrix::kKey, kQueryScale, x),
              project(Matrix::kValue, 1, x), shape_.config.num_heads, pool_);
-  // The stream grows by 1 / similarity^2 from one FFN input to the next.
-  const double growth = 1 / (options_.similarity * options_.similarity) - 1;
+  // Of what comes between two FFN inputs, the second part; before the first of them, as between
+  // later ones.
+  const double growth = Growth(layer == 0 ? 1 : layer - 1);
   const double share = growth * kAttentionShare / (1 + growth * (1 - kAttentionShare));
   plan->out_scale = static_cast<float>(
       std::sqrt(share * hidden_.MeanVariance() / std::max(mixed.MeanVariance(), 1e-12)));
@@ -154,14 +162,16 @@ TokenBatch Calibration::UpBiases(uint32_t layer, const PlantedLayer& weights,
                             weights.UpRows(absl::MakeConstSpan(ids).subspan(first, count),
                                            scratch, out);
                           }, pool_);
-  const std::vector<float> mean = up.Mean(), variance = up.Variance();
+  const std::vector<float> mean = up.Mean();
+  // Rows are equally long and inputs alike in all directions: one deviation for all neurons says
+  // more about other tokens than each one's own, which is of these tokens.
+  const double deviation = std::sqrt(up.MeanVariance());
   const double depth = std::sqrt(1 + kBiasDeviation * kBiasDeviation);
   const double middle = depth * NormalQuantile(active_[layer]);
   plan->up_bias.resize(d_ffn);
   for (uint32_t n = 0; n < d_ffn; ++n) {
     const double rate = middle + kBiasDeviation * static_cast<double>(weights.rates()[n]);
-    plan->up_bias[n] =
-        static_cast<float>(rate * std::sqrt(static_cast<double>(variance[n]))) - mean[n];
+    plan->up_bias[n] = static_cast<float>(rate * deviation) - mean[n];
   }
   TokenBatch rest = up;  // what the predictor does not see
   for (size_t i = 0; i < rest.values.size(); ++i) rest.values[i] -= planted.values[i];
@@ -205,11 +215,12 @@ void Calibration::Lookahead(const PlantedLayer& weights, const TokenBatch& hidde
   sets->guessed = PositiveSets(score);
 }
 
-void Calibration::Down(const PlantedLayer& weights, const TokenBatch& outputs, LayerPlan* plan) {
+void Calibration::Down(uint32_t layer, const PlantedLayer& weights, const TokenBatch& outputs,
+                       LayerPlan* plan) {
   // Columns are independent and have unit length, so the variance of a sum is known beforehand.
   double variance = 0;
   for (float v : outputs.Variance()) variance += static_cast<double>(v);
-  const double growth = 1 / (options_.similarity * options_.similarity) - 1;
+  const double growth = Growth(layer);
   const double wanted = growth * (1 - kAttentionShare) * hidden_.MeanVariance();
   plan->down_scale =
       static_cast<float>(std::sqrt(wanted * d_model() / std::max(variance, 1e-12)));
@@ -248,7 +259,7 @@ absl::Status Calibration::FeedForward(uint32_t layer, const PlantedLayer& weight
   if (options_.place) {
     plan->order = PlaceByCoactivation(sets.predicted, shape_.config.d_ffn, pool_);
   }
-  Down(weights, outputs, plan);
+  Down(layer, weights, outputs, plan);
   if (kernels::HasNonFinite(hidden_.values.data(), hidden_.values.size())) {
     return absl::InternalError(absl::StrCat("layer ", layer, ": values that are not finite"));
   }

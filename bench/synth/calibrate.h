@@ -17,7 +17,9 @@ namespace sluice::synth {
 struct CalibrationOptions {
   uint64_t seed = 1;
   uint32_t tokens = 256;
-  double similarity = 0.9;  // of the FFN inputs of neighbouring layers: MeanCosine()
+  // Of the FFN inputs of neighbouring layers, MeanCosine(): of the first pair and of all others.
+  // As measured on tales-7m over held-out.txt: 0.060; 0.881 to 0.951, mean 0.923.
+  double first_similarity = 0.060, similarity = 0.923;
   bool place = false;       // find the order of placement too
   std::function<void(uint32_t layers_done)> on_layer;
 };
@@ -33,6 +35,11 @@ struct LayerPlan {
   LayerFigures figures;                   // of the calibration tokens
   double similarity = 0;                  // with the layer before
 };
+
+// Of the layer and the next one.
+inline double SimilarityToNext(const CalibrationOptions& options, uint32_t layer) {
+  return layer == 0 ? options.first_similarity : options.similarity;
+}
 
 // Memory: a few arrays of [tokens, d_ffn] and one layer's predictor.
 absl::StatusOr<std::vector<LayerPlan>> Calibrate(const Shape& shape,

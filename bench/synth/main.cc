@@ -13,7 +13,6 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -36,8 +35,7 @@ struct Arguments {
   std::string out, placed, shape, check;
   std::vector<std::string> similar;  // model and text
   ShapeOverrides overrides;
-  double similarity = CalibrationOptions().similarity;
-  uint32_t calibration_tokens = CalibrationOptions().tokens;
+  CalibrationOptions calibration;
   StatisticsOptions statistics;
   bool json = false;
 };
@@ -50,10 +48,6 @@ void Progress(const char* stage, uint32_t done, uint32_t total) {
   if (done == total) std::fprintf(stderr, "\n");
 }
 
-double Mean(const std::vector<double>& values) {
-  if (values.empty()) return 0;
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
 
 absl::Status Make(const Arguments& arguments) {
   SLUICE_ASSIGN_OR_RETURN(const Shape shape, MakeShape(arguments.shape, arguments.overrides));
@@ -65,30 +59,26 @@ absl::Status Make(const Arguments& arguments) {
   const uint32_t layers = shape.config.num_layers;
 
   const int64_t start = NowNs();
-  CalibrationOptions calibration;
+  CalibrationOptions calibration = arguments.calibration;
   calibration.seed = arguments.statistics.seed;
-  calibration.tokens = arguments.calibration_tokens;
-  calibration.similarity = arguments.similarity;
   calibration.place = !arguments.placed.empty();
   calibration.on_layer = [&](uint32_t done) { Progress("calibrate", done, layers); };
   SLUICE_ASSIGN_OR_RETURN(const std::vector<LayerPlan> plans,
                           Calibrate(shape, calibration, &pool));
   LayerFigures figures;
-  std::vector<double> similarity;
+  std::vector<double> similarity;  // [layer - 1]
   for (const LayerPlan& plan : plans) {
     figures.Add(plan.figures);
     if (&plan != &plans.front()) similarity.push_back(plan.similarity);
   }
   nlohmann::json report = {{"calibrate_seconds", SecondsSince(start)},
                            {"calibration", figures.ToJson()},
-                           {"similarity", Mean(similarity)},
+                           {"similarity", similarity},
                            {"files", nlohmann::json::array()}};
   for (const std::string& path : paths) {
     const int64_t write_start = NowNs();
     WriteOptions write;
-    write.seed = calibration.seed;
-    write.calibration_tokens = calibration.tokens;
-    write.similarity = calibration.similarity;
+    write.calibration = calibration;
     write.placed = &path != &paths.front();
     write.on_layer = [&](uint32_t done) { Progress("write", done, layers); };
     SLUICE_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModel(path, shape, plans, write, &pool));
@@ -107,11 +97,14 @@ absl::Status Make(const Arguments& arguments) {
     std::printf("%s: %.2f GB in %.1f s\n", file["path"].get<std::string>().c_str(),
                 file["bytes"].get<double>() / 1e9, file["seconds"].get<double>());
   }
-  std::printf("calibrated in %.1f s: active %.2f %%, predicted %.2f %%, recall %.4f, layers "
-              "similar to %.4f (target %.4f)\n",
+  std::printf("calibrated in %.1f s: active %.2f %%, predicted %.2f %%, recall %.4f\n",
               report["calibrate_seconds"].get<double>(), figures.ActiveShare() * 100,
-              figures.PredictedShare() * 100, figures.Recall(), Mean(similarity),
-              arguments.similarity);
+              figures.PredictedShare() * 100, figures.Recall());
+  if (similarity.empty()) return absl::OkStatus();
+  std::printf("FFN inputs of the first two layers are similar to %.4f (target %.4f), of the "
+              "others to %.4f (target %.4f)\n",
+              similarity[0], calibration.first_similarity, MeanBehindFirst(similarity),
+              calibration.similarity);
   return absl::OkStatus();
 }
 
@@ -135,14 +128,14 @@ absl::Status Similar(const Arguments& arguments) {
                           MeasureSimilarity(arguments.similar[0], text));
   if (arguments.json) {
     const nlohmann::json report = {{"similarity", similarity},
-                                   {"mean_similarity", Mean(similarity)}};
+                                   {"similarity_behind_first", MeanBehindFirst(similarity)}};
     std::printf("%s\n", report.dump().c_str());
     return absl::OkStatus();
   }
   for (size_t i = 0; i < similarity.size(); ++i) {
     std::printf("layers %zu and %zu: %.4f\n", i, i + 1, similarity[i]);
   }
-  std::printf("mean %.4f\n", Mean(similarity));
+  std::printf("mean of all but the first %.4f\n", MeanBehindFirst(similarity));
   return absl::OkStatus();
 }
 
@@ -156,9 +149,12 @@ void AddOptions(CLI::App* app, Arguments* a) {
   app->add_option("--heads", a->overrides.heads);
   app->add_option("--vocab", a->overrides.vocab);
   app->add_option("--context", a->overrides.context, "positions of the model; default 2048");
-  app->add_option("--similarity", a->similarity, "of neighbouring layers' FFN inputs")
+  app->add_option("--similarity", a->calibration.similarity,
+                  "of neighbouring layers' FFN inputs, but for the first two")
       ->check(CLI::Range(0.3, 0.99));
-  app->add_option("--calibration-tokens", a->calibration_tokens)->check(CLI::Range(16, 512));
+  app->add_option("--first-similarity", a->calibration.first_similarity, "of the first two")
+      ->check(CLI::Range(0.02, 0.99));
+  app->add_option("--calibration-tokens", a->calibration.tokens)->check(CLI::Range(16, 1024));
   app->add_option("--seed", a->statistics.seed);
   app->add_option("--check", a->check, "measure this file's statistics");
   app->add_option("--tokens", a->statistics.tokens, "that --check counts")

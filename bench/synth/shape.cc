@@ -24,8 +24,9 @@ constexpr NamedShape kShapes[] = {
 };
 constexpr uint32_t kDefaultContext = 2048;
 constexpr uint32_t kPositionOffset = 2;  // as OPT's table has
-// OPT 6.7B has rank 128 in its first 28 layers and 1024 in its last 4.
-constexpr uint32_t kRankShare = 32, kLastRankShare = 4, kLastLayersShare = 8;
+// OPT 6.7B has rank 128 in its first 28 layers and 1024 in its last 4. With fewer than 64 the length
+// of a token's planted part, which all neurons share, varies so much that layers do too.
+constexpr uint32_t kRankShare = 32, kLastRankShare = 4, kLastLayersShare = 8, kLeastRank = 64;
 
 uint32_t Or(uint32_t value, uint32_t fallback) { return value != 0 ? value : fallback; }
 
@@ -61,8 +62,9 @@ absl::StatusOr<Shape> MakeShape(const std::string& name, const ShapeOverrides& o
     return absl::InvalidArgumentError("the vocabulary needs at least two tokens");
   }
   const bool scaled = base->rank == 0 || overrides.d_model != 0;
-  const uint32_t rank = scaled ? std::max(config.d_model / kRankShare, 1u) : base->rank;
-  const uint32_t last = scaled ? std::max(config.d_model / kLastRankShare, 1u) : base->last_rank;
+  const uint32_t least = std::min(kLeastRank, config.d_model);
+  const uint32_t rank = scaled ? std::max(config.d_model / kRankShare, least) : base->rank;
+  const uint32_t last = scaled ? std::max(config.d_model / kLastRankShare, least) : base->last_rank;
   shape.ranks.assign(config.num_layers, rank);
   for (uint32_t i = config.num_layers - config.num_layers / kLastLayersShare; i < config.num_layers;
        ++i) {

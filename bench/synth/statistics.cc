@@ -122,10 +122,10 @@ std::string Percent(double share) { return absl::StrFormat("%6.2f %%", share * 1
 
 }  // namespace
 
-double Statistics::MeanSimilarity() const {
-  if (similarity.empty()) return 0;
-  return std::accumulate(similarity.begin(), similarity.end(), 0.0) /
-         static_cast<double>(similarity.size());
+double MeanBehindFirst(const std::vector<double>& similarity) {
+  if (similarity.size() < 2) return 0;
+  return std::accumulate(similarity.begin() + 1, similarity.end(), 0.0) /
+         static_cast<double>(similarity.size() - 1);
 }
 
 std::vector<int32_t> RandomTokenIds(uint64_t seed, size_t count, uint32_t vocab_size, bool odd) {
@@ -214,7 +214,7 @@ nlohmann::json StatisticsJson(const Statistics& statistics,
           {"checks", std::move(list)},
           {"mean", statistics.all.ToJson()},
           {"similarity", statistics.similarity},
-          {"mean_similarity", statistics.MeanSimilarity()},
+          {"similarity_behind_first", MeanBehindFirst(statistics.similarity)},
           {"layers", std::move(layers)}};
 }
 
@@ -240,8 +240,10 @@ std::string StatisticsText(const Statistics& statistics,
                           Percent(check.measured), Percent(check.target),
                           check.ok ? "ok" : "MISSED");
   }
-  absl::StrAppendFormat(&text, "mean run of new neurons %.2f, similarity of layers %.4f\n",
-                        statistics.all.MeanRun(), statistics.MeanSimilarity());
+  absl::StrAppendFormat(&text,
+                        "mean run of new neurons %.2f, similarity of layers behind the first two "
+                        "%.4f\n",
+                        statistics.all.MeanRun(), MeanBehindFirst(statistics.similarity));
   if (statistics.has_lookahead) {
     absl::StrAppendFormat(&text, "look-ahead guesses %s, recall %.4f, precision %.4f\n",
                           Percent(statistics.all.GuessedShare()), statistics.all.GuessRecall(),

@@ -27,9 +27,11 @@ struct Statistics {
   // [layer - 1]: MeanCosine() of the FFN inputs of layer - 1 and layer.
   std::vector<double> similarity;
   bool has_lookahead = false;
-
-  double MeanSimilarity() const;
 };
+
+// The mean of all but the first of `similarity`: that of the first two layers is apart in a trained
+// model. 0 where there is no other.
+double MeanBehindFirst(const std::vector<double>& similarity);
 
 // Feeds seeded random ids (odd ones: calibration has the even ones) in one chunk and records every
 // layer. Takes the resident tensors and a sixteenth of the file in memory; reads all of the file.

@@ -17,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "bench/synth/planted_weights.h"
-#include "bench/synth/random_rows.h"
 #include "bench/synth/token_batch.h"
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
@@ -155,7 +154,7 @@ absl::Status ModelWriter::Layer(uint32_t layer, const TensorMapping& mapping,
   return Rows(mapping.ours, mapping.shape[0],
               [&, matrix = matrix, scale = scale](uint32_t first, uint32_t count, float* scratch,
                                                   std::byte* out) {
-                AttentionRows(shape_, options_.seed, layer, matrix, scale, first, count, scratch,
+                AttentionRows(shape_, options_.calibration.seed, layer, matrix, scale, first, count, scratch,
                               out);
               });
 }
@@ -165,13 +164,16 @@ absl::Status ModelWriter::Resident() {
   const auto table = [&](auto make_row) {
     return [this, make_row](uint32_t first, uint32_t count, float* scratch, std::byte* out) {
       for (uint32_t i = 0; i < count; ++i) {
-        make_row(shape_, options_.seed, first + i, scratch,
+        make_row(shape_, options_.calibration.seed, first + i, scratch,
                  out + size_t{i} * shape_.config.d_model * 2);
       }
     };
   };
   SLUICE_RETURN_IF_ERROR(Rows("embed_tokens", config.vocab_size, table(EmbeddingRow)));
-  const double own = std::pow(options_.similarity, config.num_layers) * std::sqrt(config.d_model);
+  double own = std::sqrt(config.d_model);
+  for (uint32_t i = 0; i < config.num_layers; ++i) {
+    own *= SimilarityToNext(options_.calibration, i);
+  }
   const double logit = std::min(1.0, kMostOwnLogit / own) / std::sqrt(config.d_model);
   for (const TensorMapping& mapping : OptResidentTensors(config)) {
     const uint64_t size = Elements(mapping.shape);
@@ -273,8 +275,8 @@ nlohmann::json ModelWriter::Predictors() const {
   }
   const nlohmann::json training = {
       {"text", "none: the factors are the planted low-rank part of the up rows"},
-      {"tokens", options_.calibration_tokens},
-      {"seed", options_.seed}};
+      {"tokens", options_.calibration.tokens},
+      {"seed", options_.calibration.seed}};
   return {{"training", training}, {"layers", std::move(layers)}};
 }
 
@@ -282,14 +284,14 @@ nlohmann::json ModelWriter::Manifest() const {
   const Targets targets;
   nlohmann::json synthetic = {
       {"shape", shape_.name},
-      {"seed", options_.seed},
+      {"seed", options_.calibration.seed},
       {"what", "random weights with planted activation statistics; no language is in it"},
       {"planted_share_of_up_rows", kPlantedShare},
       {"predicted_from_probability", kPredictFrom},
       {"bias_deviation", kBiasDeviation},
       {"cluster_neurons", kClusterSize},
       {"cluster_shared_direction", kSharedDirection},
-      {"calibration_tokens", options_.calibration_tokens},
+      {"calibration_tokens", options_.calibration.tokens},
       {"targets",
        {{"active", targets.active},
         {"active_first", targets.active_first},
@@ -299,7 +301,8 @@ nlohmann::json ModelWriter::Manifest() const {
         {"union_of_5_tokens", targets.union_of_window},
         {"new_per_token", targets.new_per_token},
         {"recall", targets.recall},
-        {"layer_similarity", options_.similarity}}}};
+        {"first_layers_similarity", options_.calibration.first_similarity},
+        {"other_layers_similarity", options_.calibration.similarity}}}};
   nlohmann::json manifest = {{"config", shape_.config.ToJson()},
                              {"sources", nlohmann::json::array()},
                              {"synthetic", std::move(synthetic)},
@@ -308,7 +311,7 @@ nlohmann::json ModelWriter::Manifest() const {
     nlohmann::json orders = nlohmann::json::array();
     for (const LayerPlan& plan : plans_) orders.push_back(plan.order);
     manifest["placement"] = {{"method", "co-activation of the calibration tokens' predicted sets"},
-                             {"tokens", options_.calibration_tokens},
+                             {"tokens", options_.calibration.tokens},
                              {"order", std::move(orders)}};
   }
   return manifest;
@@ -358,14 +361,15 @@ absl::StatusOr<uint64_t> WriteModel(const std::string& path, const Shape& shape,
   SLUICE_ASSIGN_OR_RETURN(const uint64_t expected, ExpectedBytes(shape));
   const std::string identity =
       absl::StrCat("synthetic ", shape.name, " ", shape.config.ToJson().dump(), " seed ",
-                   options.seed, " similarity ", options.similarity, " tokens ",
-                   options.calibration_tokens, options.placed ? " placed" : "");
+                   options.calibration.seed, " similarity ", options.calibration.first_similarity,
+                   " ", options.calibration.similarity, " tokens ", options.calibration.tokens,
+                   options.placed ? " placed" : "");
   SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<BundleWriter> writer,
                           BundleWriter::Create(path, expected, identity));
   ModelWriter model(shape, plans, options, pool, writer.get());
   SLUICE_RETURN_IF_ERROR(model.Resident());
   for (uint32_t i = 0; i < shape.config.num_layers; ++i) {
-    const PlantedLayer weights(shape, options.seed, i, pool);
+    const PlantedLayer weights(shape, options.calibration.seed, i, pool);
     SLUICE_RETURN_IF_ERROR(model.Records(i, weights));
     model.KeepPredictor(i, weights);
     if (options.on_layer) options.on_layer(i + 1);

@@ -23,9 +23,7 @@ absl::StatusOr<uint64_t> ExpectedBytes(const Shape& shape);
 absl::Status CheckFreeSpace(const std::vector<std::string>& paths, uint64_t bytes);
 
 struct WriteOptions {
-  uint64_t seed = 1;
-  uint32_t calibration_tokens = 0;  // for the manifest
-  double similarity = 0;            // the target, for the manifest
+  CalibrationOptions calibration;  // that made the plans
   bool placed = false;              // neurons in the plans' order
   std::function<void(uint32_t layers_done)> on_layer;
 };
