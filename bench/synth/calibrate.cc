@@ -17,7 +17,7 @@ namespace sluice::synth {
 namespace {
 
 // Of what a layer adds to the residual stream's variance, the attention's.
-constexpr double kAttentionShare = 0.25;
+constexpr double kAttentionShare = 0.15;
 // Guesses of a look-ahead for each prediction.
 constexpr double kGuessedPerPredicted = 1.1;
 
@@ -50,6 +50,14 @@ std::vector<std::vector<uint32_t>> PositiveSets(const TokenBatch& scores) {
     }
   }
   return sets;
+}
+
+// Puts places[n] for each member n.
+void Rename(const std::vector<uint32_t>& places, std::vector<std::vector<uint32_t>>* sets) {
+  for (std::vector<uint32_t>& set : *sets) {
+    for (uint32_t& n : set) n = places[n];
+    std::sort(set.begin(), set.end());
+  }
 }
 
 size_t CountOf(const std::vector<std::vector<uint32_t>>& sets) {
@@ -258,6 +266,11 @@ absl::Status Calibration::FeedForward(uint32_t layer, const PlantedLayer& weight
   plan->figures = Summarise(sets, layout, kWindowTokens);
   if (options_.place) {
     plan->order = PlaceByCoactivation(sets.predicted, shape_.config.d_ffn, pool_);
+    const std::vector<uint32_t> places = InverseOrder(plan->order);
+    for (auto* of_tokens : {&sets.active, &sets.predicted, &sets.guessed}) {
+      Rename(places, of_tokens);
+    }
+    plan->placed_figures = Summarise(sets, layout, kWindowTokens);
   }
   Down(layer, weights, outputs, plan);
   if (kernels::HasNonFinite(hidden_.values.data(), hidden_.values.size())) {

@@ -33,6 +33,7 @@ struct LayerPlan {
   std::vector<float> lookahead_bias;      // [d_ffn]; empty in layer 0
   std::vector<uint32_t> order;            // [position] = neuron; empty unless asked for
   LayerFigures figures;                   // of the calibration tokens
+  LayerFigures placed_figures;            // the same with the neurons in `order`
   double similarity = 0;                  // with the layer before
 };
 

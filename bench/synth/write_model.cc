@@ -21,6 +21,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
 #include "lib/format/bundle_writer.h"
+#include "lib/format/neuron_order.h"
 #include "lib/kernels/kernels.h"
 #include "lib/model/families/opt.h"
 
@@ -257,15 +258,16 @@ void ModelWriter::KeepPredictor(uint32_t layer, const PlantedLayer& weights) {
 nlohmann::json ModelWriter::Predictors() const {
   nlohmann::json layers = nlohmann::json::array();
   for (uint32_t i = 0; i < plans_.size(); ++i) {
-    const LayerFigures& figures = plans_[i].figures;
+    const LayerFigures& figures =
+        options_.placed ? plans_[i].placed_figures : plans_[i].figures;
     nlohmann::json layer = {{"layer", i},
                             {"rank", shape_.ranks[i]},
                             {"recall", figures.Recall()},
                             {"precision", figures.Precision()},
                             {"active_fraction", figures.ActiveShare()},
                             {"predicted_fraction", figures.PredictedShare()},
-                            {"neuron_union_5", figures.UnionShare()}};
-    layer["record_union_5"] = figures.RecordUnionShare();
+                            {"neuron_union_5", figures.UnionShare()},
+                            {"record_union_5", figures.RecordUnionShare()}};
     if (i > 0) {
       layer["lookahead"] = {{"recall", figures.GuessRecall()},
                             {"precision", figures.GuessPrecision()},
@@ -308,11 +310,12 @@ nlohmann::json ModelWriter::Manifest() const {
                              {"synthetic", std::move(synthetic)},
                              {"predictors", Predictors()}};
   if (options_.placed) {
-    nlohmann::json orders = nlohmann::json::array();
-    for (const LayerPlan& plan : plans_) orders.push_back(plan.order);
-    manifest["placement"] = {{"method", "co-activation of the calibration tokens' predicted sets"},
+    nlohmann::json layers = nlohmann::json::array();
+    for (const LayerPlan& plan : plans_) layers.push_back({{"order", OrderToText(plan.order)}});
+    manifest["placement"] = {{"method", "coactivation"},
+                             {"text", "none: random token ids"},
                              {"tokens", options_.calibration.tokens},
-                             {"order", std::move(orders)}};
+                             {"layers", std::move(layers)}};
   }
   return manifest;
 }
