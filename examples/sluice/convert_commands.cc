@@ -107,7 +107,10 @@ void AddConvert(CLI::App* app, Runner* run) {
   command->add_option("--dtype", arguments->options.dtype, "f32, f16 or bf16; default: as stored")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   command->add_option("--calibration", arguments->options.calibration_path,
-                      "UTF-8 text; trains the predictors too");
+                      "UTF-8 text; trains the predictors and places the neurons too");
+  command->add_flag_callback(
+      "--no-placement", [=] { arguments->options.placement = false; },
+      "with --calibration: leave the neurons in the checkpoint's order");
   AddTrainOptions(command, &arguments->options.train);
   AddJson(command, &arguments->json);
   command->callback([=] { *run = [=] { return RunConvert(*arguments); }; });

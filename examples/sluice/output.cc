@@ -103,16 +103,19 @@ nlohmann::json LayersJson(const std::vector<LayerQuality>& layers) {
                     {"recall", l.recall},
                     {"precision", l.precision},
                     {"active_fraction", l.active_fraction},
-                    {"predicted_fraction", l.predicted_fraction}});
+                    {"predicted_fraction", l.predicted_fraction},
+                    {"lookahead_recall", l.lookahead_recall},
+                    {"lookahead_precision", l.lookahead_precision}});
   }
   return list;
 }
 
 std::string LayersText(const std::vector<LayerQuality>& layers) {
-  std::string text = "layer   rank   recall   precision   active   predicted\n";
+  std::string text = "layer   rank   recall   precision   active   predicted   lookahead\n";
   for (const LayerQuality& l : layers) {
-    text += Format("%5u  %5u   %6.4f      %6.4f   %5.2f %%     %5.2f %%\n", l.layer, l.rank,
-                   l.recall, l.precision, 100 * l.active_fraction, 100 * l.predicted_fraction);
+    text += Format("%5u  %5u   %6.4f      %6.4f   %5.2f %%     %5.2f %%      %6.4f\n", l.layer,
+                   l.rank, l.recall, l.precision, 100 * l.active_fraction,
+                   100 * l.predicted_fraction, l.lookahead_recall);
   }
   return text;
 }

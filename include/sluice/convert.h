@@ -15,9 +15,11 @@ namespace sluice {
 struct ConvertOptions {
   std::string dtype;             // "f32", "f16", "bf16"; empty: as in the checkpoint
   std::string calibration_path;  // UTF-8 text; when given, predictors are trained too
+  // With calibration_path: neurons that are active together lie side by side in the file.
+  bool placement = true;
   TrainOptions train;            // used with calibration_path
-  // Stage ("sources", "tensors", "records", "calibrate", "train", "quality") and its share done;
-  // false stops with kCancelled.
+  // Stage ("sources", "tensors", "records", "calibrate", "train", "place", "lookahead",
+  // "quality") and its share done; false stops with kCancelled.
   std::function<bool(const std::string& stage, double done)> on_progress;
 };
 

@@ -16,8 +16,8 @@ struct TrainOptions {
   double parameter_share = 0.075;  // with rank 0: at most this share of the model's parameters
   uint64_t seed = 1;
   uint32_t threads = 0;      // 0: by affinity mask and CPU quota
-  // Stage ("calibrate", "train", "quality") and the share of it that is done; false stops with
-  // kCancelled.
+  // Stage ("calibrate", "train", "place", "lookahead", "quality") and the share of it that is
+  // done; false stops with kCancelled.
   std::function<bool(const std::string& stage, double done)> on_progress;
 };
 
@@ -29,6 +29,9 @@ struct LayerQuality {
   double precision = 0;           // predicted neurons that were truly active
   double active_fraction = 0;
   double predicted_fraction = 0;
+  // Of the guess that is made one layer early, against the predicted set; 0 for the first layer.
+  double lookahead_recall = 0;
+  double lookahead_precision = 0;
 };
 
 // (Re)trains the predictors of the bundle file `path` on the UTF-8 text at `calibration_path` and

@@ -9,8 +9,10 @@
 #include "lib/base/log.h"
 #include "lib/base/status_macros.h"
 #include "lib/convert/opt_checkpoint.h"
+#include "lib/convert/placement.h"
 #include "lib/convert/tensor_writer.h"
 #include "lib/format/bundle_writer.h"
+#include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
 #include "lib/io/file.h"
 #include "lib/io/host.h"
@@ -113,6 +115,7 @@ absl::Status WriteWeights(OptCheckpoint& checkpoint, const Target& target,
 
 absl::StatusOr<std::unique_ptr<BundleWriter>> WriteBundle(OptCheckpoint& checkpoint,
                                                           const std::string& output,
+                                                          const std::string& text,
                                                           const ConvertOptions& options,
                                                           ConvertReport* report) {
   SLUICE_ASSIGN_OR_RETURN(const Target target, ChooseType(checkpoint, options.dtype));
@@ -120,8 +123,14 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> WriteBundle(OptCheckpoint& checkpo
                           MakeRecordLayout(checkpoint.config.d_ffn, checkpoint.config.d_model,
                                            /*rows_per_neuron=*/2, target.records));
   SLUICE_ASSIGN_OR_RETURN(const nlohmann::json sources, DescribeSources(checkpoint, options));
-  const std::string identity =
+  std::string identity =
       absl::StrCat(sources.dump(), checkpoint.config.ToJson().dump(), options.dtype);
+  // What decides the order of the neurons is part of what a record is.
+  if (options.placement && !options.calibration_path.empty()) {
+    absl::StrAppend(&identity, "placed by ", HashToHex(Xxh3(AsBytes(text))), " seed ",
+                    options.train.seed, " rank ", options.train.rank, " share ",
+                    options.train.parameter_share);
+  }
   SLUICE_ASSIGN_OR_RETURN(
       std::unique_ptr<BundleWriter> writer,
       BundleWriter::Create(output, ExpectedBytes(checkpoint, target, layout), identity));
@@ -169,12 +178,14 @@ absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::st
     SLUICE_RETURN_IF_ERROR(CheckCalibration(checkpoint, source, text));
   }
   SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<BundleWriter> writer,
-                          WriteBundle(checkpoint, output, options, &report));
+                          WriteBundle(checkpoint, output, text, options, &report));
   if (!options.calibration_path.empty()) {
     TrainOptions train = options.train;
     if (!train.on_progress) train.on_progress = options.on_progress;
     const std::string name = std::filesystem::path(options.calibration_path).filename().string();
-    SLUICE_ASSIGN_OR_RETURN(report.layers, TrainInto(writer.get(), text, name, train));
+    const OrderNeuronsFn order =
+        options.placement ? OrderNeuronsFn(PlaceByCoactivation) : OrderNeuronsFn();
+    SLUICE_ASSIGN_OR_RETURN(report.layers, TrainInto(writer.get(), text, name, train, order));
   }
   SLUICE_RETURN_IF_ERROR(writer->Commit());
   for (const std::string& name : report.skipped_tensors) {

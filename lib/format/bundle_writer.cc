@@ -13,6 +13,8 @@
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
 #include "lib/format/manifest.h"
+#include "lib/format/neuron_order.h"
+#include "lib/format/reorder_records.h"
 #include "lib/format/sequential_output.h"
 #include "lib/io/file.h"
 
@@ -20,7 +22,9 @@ namespace sluice {
 namespace {
 
 // What has been written so far; each stage allows some calls and refuses the others.
-enum class Stage { kTensors, kInTensor, kLayers, kInLayer, kTokenizer, kFinished, kDone, kFailed };
+enum class Stage {
+  kTensors, kInTensor, kLayers, kInLayer, kTokenizer, kFinished, kReordering, kDone, kFailed
+};
 
 }  // namespace
 
@@ -55,6 +59,11 @@ struct BundleWriter::State {
   absl::Status WritePredictors(const std::vector<NamedTensor>& tensors);
   absl::Status WriteHeader();
   absl::Status LoadCopy();
+  absl::Status BeginReordering();
+  absl::Status ReorderNeurons(uint32_t layer, absl::Span<const uint32_t> order,
+                              const std::string& tensor);
+  absl::Status WriteChecksums();
+  const Section* Find(SectionKind kind) const;
   // The section of that kind, which is the last one; made when it is not there yet.
   Section* LastSection(SectionKind kind);
 };
@@ -286,6 +295,65 @@ absl::Status BundleWriter::State::LoadCopy() {
   return absl::OkStatus();
 }
 
+const Section* BundleWriter::State::Find(SectionKind kind) const {
+  for (const Section& section : header.sections) {
+    if (section.kind == kind) return &section;
+  }
+  return nullptr;
+}
+
+// From here to the next WriteHeader() the file must not look finished.
+absl::Status BundleWriter::State::BeginReordering() {
+  const Section* table = Find(SectionKind::kChecksums);
+  if (table == nullptr) return Fail("there are no records to reorder");
+  checksum_table.resize(table->bytes);
+  SLUICE_RETURN_IF_ERROR(file->ReadAt(table->offset, absl::MakeSpan(checksum_table)));
+  const std::byte page[kHeaderBytes] = {};
+  SLUICE_RETURN_IF_ERROR(file->WriteAt(0, page));
+  stage = Stage::kReordering;
+  return absl::OkStatus();
+}
+
+absl::Status BundleWriter::State::ReorderNeurons(uint32_t layer,
+                                                 absl::Span<const uint32_t> order,
+                                                 const std::string& tensor) {
+  const std::string what = absl::StrCat(file->final_path(), ": layer ", layer);
+  if (layer >= content.layers.size()) return Fail(absl::StrCat("there is no layer ", layer));
+  const RecordLayout& layout = content.layers[layer];
+  SLUICE_RETURN_IF_ERROR(CheckOrder(order, layout.num_neurons, what));
+  if (stage == Stage::kFinished) SLUICE_RETURN_IF_ERROR(BeginReordering());
+  uint64_t first = 0;
+  for (uint32_t i = 0; i < layer; ++i) first += content.layers[i].num_records;
+  const auto checksums = absl::MakeSpan(checksum_table)
+                             .subspan(first * sizeof(uint64_t),
+                                      uint64_t{layout.num_records} * sizeof(uint64_t));
+  SLUICE_RETURN_IF_ERROR(
+      ReorderRecords(layout, layer, header.uuid, order, checksums, file.get()));
+  for (TensorEntry& entry : content.tensors) {
+    if (entry.name != tensor || entry.section != SectionKind::kResident) continue;
+    if (entry.shape[0] != layout.num_neurons) {
+      return Fail(absl::StrCat("tensor \"", tensor, "\" has ", entry.shape[0],
+                               " rows, the layer ", layout.num_neurons, " neurons"));
+    }
+    std::vector<std::byte> from(entry.bytes), to(entry.bytes);
+    SLUICE_RETURN_IF_ERROR(file->ReadAt(entry.offset, absl::MakeSpan(from)));
+    ReorderRows(order, from, absl::MakeSpan(to));
+    entry.xxh3 = Xxh3(to);
+    SLUICE_RETURN_IF_ERROR(file->WriteAt(entry.offset, to));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BundleWriter::State::WriteChecksums() {
+  for (Section& section : header.sections) {
+    if (section.kind != SectionKind::kChecksums) continue;
+    section.xxh3 = Xxh3(checksum_table);
+    SLUICE_RETURN_IF_ERROR(file->WriteAt(section.offset, checksum_table));
+  }
+  checksum_table = {};
+  return absl::OkStatus();
+}
+
 BundleWriter::BundleWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 BundleWriter::~BundleWriter() = default;
 
@@ -371,9 +439,19 @@ absl::Status BundleWriter::Finish(nlohmann::json manifest) {
   });
 }
 
+absl::Status BundleWriter::ReorderNeurons(uint32_t layer, absl::Span<const uint32_t> order,
+                                          const std::string& tensor) {
+  return state_->Run("ReorderNeurons", {Stage::kFinished, Stage::kReordering},
+                     [&] { return state_->ReorderNeurons(layer, order, tensor); });
+}
+
 absl::Status BundleWriter::ReplacePredictors(const std::vector<NamedTensor>& tensors,
                                              const nlohmann::json& members) {
-  return state_->Run("ReplacePredictors", {Stage::kFinished}, [&]() -> absl::Status {
+  return state_->Run("ReplacePredictors", {Stage::kFinished, Stage::kReordering},
+                     [&]() -> absl::Status {
+    if (state_->stage == Stage::kReordering) {
+      SLUICE_RETURN_IF_ERROR(state_->WriteChecksums());
+    }
     if (!members.is_object()) return state_->Fail("the members are no JSON object");
     for (const auto& item : members.items()) {
       if (item.value().is_null()) {

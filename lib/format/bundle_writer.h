@@ -28,8 +28,8 @@ struct NamedTensor {
 
 // Use: Create; then BeginTensor/Append/EndTensor for every resident tensor; then
 // BeginLayer/AppendRecords/EndLayer for layers 0, 1, ...; SetTokenizer if there is one; Finish;
-// optionally ReplacePredictors (any number of times); Commit. Any other order:
-// kFailedPrecondition. After an error only destruction is allowed; it removes the temporary file.
+// optionally ReplacePredictors (any number of times), with ReorderNeurons before it; Commit. Any
+// other order: kFailedPrecondition. After an error only destruction is allowed; it removes the temporary file.
 class BundleWriter {
  public:
   // `expected_bytes` is reserved on disk up front (0: unknown); ENOSPC names need and free.
@@ -63,6 +63,14 @@ class BundleWriter {
   // its own ("tensors", "layers", "format"; kInvalidArgument if they are there). Afterwards
   // temporary_path() is a complete, valid file.
   absl::Status Finish(nlohmann::json manifest);
+
+  // Puts one layer's neurons into another order: place p gets the neuron that is at order[p], a
+  // permutation. The rows of the resident tensor `tensor` (of d_ffn rows; passed over when there
+  // is no such tensor) go along. Records are verified and rewritten where they lie; memory: one
+  // layer's. Afterwards the file is none until ReplacePredictors(), which must follow: predictors
+  // that are there are of the old order.
+  absl::Status ReorderNeurons(uint32_t layer, absl::Span<const uint32_t> order,
+                              const std::string& tensor);
 
   // Writes `tensors` as the predictor section (replacing the one there; none: no such section) and
   // merges `members` into the manifest (members named there are replaced; null removes). Valid

@@ -40,6 +40,13 @@ nlohmann::json TensorsJson(const BundleFile& file) {
   return tensors;
 }
 
+// Without the orders themselves, which are of no use to a reader.
+nlohmann::json PlacementOf(const nlohmann::json& manifest) {
+  nlohmann::json placement = Member(manifest, "placement");
+  if (placement.is_object()) placement.erase("layers");
+  return placement;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> InspectJson(const std::string& path) {
@@ -61,6 +68,7 @@ absl::StatusOr<std::string> InspectJson(const std::string& path) {
       {"layers", LayersJson(*file)},
       {"tensors", TensorsJson(*file)},
       {"sources", Member(manifest, "sources")},
+      {"placement", PlacementOf(manifest)},
       {"predictors", Member(manifest, "predictors")},
       {"quality", Member(manifest, "quality")},
       {"skipped_tensors", Member(manifest, "skipped_tensors")}};

@@ -8,14 +8,6 @@
 namespace sluice::train {
 namespace {
 
-NamedTensor MakeTensor(std::string name, ElementType type, std::vector<uint64_t> shape,
-                       const std::vector<float>& values) {
-  NamedTensor tensor{std::move(name), type, std::move(shape), {}};
-  tensor.data.resize(values.size() * ElementBytes(type));
-  kernels::FromF32(type, values.data(), values.size(), tensor.data.data());
-  return tensor;
-}
-
 // False, with nothing changed, when a value overflows.
 bool RoundToF16(FloatMatrix* m) {
   std::vector<std::byte> half(m->values.size() * ElementBytes(ElementType::kF16));
@@ -45,6 +37,14 @@ std::vector<double> ScoreAt(const std::vector<float>& mean, const Factors& facto
 
 }  // namespace
 
+NamedTensor MakeNamedTensor(std::string name, ElementType type, std::vector<uint64_t> shape,
+                            const std::vector<float>& values) {
+  NamedTensor tensor{std::move(name), type, std::move(shape), {}};
+  tensor.data.resize(values.size() * ElementBytes(type));
+  kernels::FromF32(type, values.data(), values.size(), tensor.data.data());
+  return tensor;
+}
+
 StoredPredictor Round(const Factors& factors, const std::vector<float>& input_mean) {
   StoredPredictor out;
   out.rounded = factors;
@@ -70,10 +70,10 @@ void AppendTensors(uint32_t layer, const StoredPredictor& predictor, float thres
   for (float& b : bias) b -= threshold;
   const uint64_t rank = f.rank(), d_model = f.in_t.rows, d_ffn = f.bias.size();
   tensors->push_back(
-      MakeTensor(name + "in", predictor.type, {rank, d_model}, Transposed(f.in_t).values));
+      MakeNamedTensor(name + "in", predictor.type, {rank, d_model}, Transposed(f.in_t).values));
   tensors->push_back(
-      MakeTensor(name + "out", predictor.type, {d_ffn, rank}, Transposed(f.out_t).values));
-  tensors->push_back(MakeTensor(name + "bias", ElementType::kF32, {d_ffn}, bias));
+      MakeNamedTensor(name + "out", predictor.type, {d_ffn, rank}, Transposed(f.out_t).values));
+  tensors->push_back(MakeNamedTensor(name + "bias", ElementType::kF32, {d_ffn}, bias));
 }
 
 }  // namespace sluice::train

@@ -3,6 +3,7 @@
 #define SLUICE_LIB_TRAIN_PREDICTOR_TENSORS_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "lib/base/element_type.h"
@@ -21,6 +22,10 @@ struct StoredPredictor {
 //   factors     for inputs as the layer gets them
 //   input_mean  shape [d_model]
 StoredPredictor Round(const Factors& factors, const std::vector<float>& input_mean);
+
+// Values that fit into `type`.
+NamedTensor MakeNamedTensor(std::string name, ElementType type, std::vector<uint64_t> shape,
+                            const std::vector<float>& values);
 
 // "layers.<i>.predictor.in", ".out" and ".bias", the threshold taken off the bias.
 void AppendTensors(uint32_t layer, const StoredPredictor& predictor, float threshold,
