@@ -32,7 +32,7 @@ struct sigaction g_previous[std::size(kSignals)];
 void OnSignal(int) {
   g_interrupted.store(true);
   const pid_t child = g_child.load();
-  if (child > 0) kill(child, SIGKILL);
+  if (child > 0) kill(-child, SIGKILL);
 }
 
 void Complain(const char* what, const char* about) {
@@ -45,6 +45,7 @@ void Complain(const char* what, const char* about) {
 // Between fork and exec: system calls alone.
 [[noreturn]] void BecomeProgram(char* const* argv, const char* procs_path, pid_t parent,
                                 const int out[2], const int* err) {
+  setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);  // it went before we asked
   dup2(out[1], STDOUT_FILENO);
@@ -131,8 +132,11 @@ absl::StatusOr<ChildResult> RunChild(const std::vector<std::string>& argv,
                   options.show_errors ? nullptr : err);
   }
   const int fork_error = errno;
+  // A group of its own: what it starts in turn is ended with it. Set on both sides, so that it is
+  // there whoever runs first.
+  if (child > 0) setpgid(child, child);
   g_child.store(std::max(child, 0));
-  if (g_interrupted.load() && child > 0) kill(child, SIGKILL);  // it came in between
+  if (g_interrupted.load() && child > 0) kill(-child, SIGKILL);  // it came in between
   close(out[1]);
   if (err[1] >= 0) close(err[1]);
   ChildResult result;

@@ -100,6 +100,15 @@ std::vector<std::string> Upward(const std::string& mount, const std::string& pat
   return folders;
 }
 
+// What a program started and left behind; a group with processes cannot be removed.
+void EndMembers(const std::string& folder) {
+  const std::string text = ReadText(folder + "/cgroup.procs").value_or("");
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    int pid = 0;
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) kill(pid, SIGKILL);
+  }
+}
+
 // Groups of benchmarks that were killed before they could remove them.
 void RemoveStale(const std::string& folder) {
   DIR* listing = opendir(folder.c_str());
@@ -111,7 +120,10 @@ void RemoveStale(const std::string& folder) {
     const std::vector<std::string> words = absl::StrSplit(name, '-');
     int pid = 0;
     if (words.size() != 4 || !absl::SimpleAtoi(words[2], &pid) || pid <= 0) continue;
-    if (kill(pid, 0) != 0 && errno == ESRCH) rmdir(absl::StrCat(folder, "/", name).c_str());
+    if (kill(pid, 0) == 0 || errno != ESRCH) continue;
+    const std::string stale = absl::StrCat(folder, "/", name);
+    EndMembers(stale);
+    rmdir(stale.c_str());
   }
 }
 
@@ -149,6 +161,7 @@ MemoryCgroup::MemoryCgroup(int version, std::string folder, uint64_t limit_bytes
     : version_(version), folder_(std::move(folder)), limit_bytes_(limit_bytes) {}
 
 MemoryCgroup::~MemoryCgroup() {
+  EndMembers(folder_);
   for (int attempt = 0; attempt < kRemoveAttempts; ++attempt) {
     if (rmdir(folder_.c_str()) == 0 || errno != EBUSY) return;
     std::this_thread::sleep_for(kRemovePause);

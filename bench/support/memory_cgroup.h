@@ -24,7 +24,8 @@ struct MemoryHierarchy {
 absl::StatusOr<MemoryHierarchy> FindMemoryHierarchy(const HostPaths& paths = {});
 
 // One control group with a limit, for one program: its high-water mark is that program's alone.
-// Removed with the object. What a killed process left behind is removed by the next Create().
+// Removed with the object, and whoever is still in it ended. What a killed benchmark left behind is
+// removed by a later Create().
 class MemoryCgroup {
  public:
   struct Usage {

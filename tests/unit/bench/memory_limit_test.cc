@@ -52,5 +52,17 @@ TEST_CASE("a group is its program's alone, and goes with the object", "[bench]")
   CHECK_FALSE(std::filesystem::exists(folder));
 }
 
+TEST_CASE("what a program left running goes with the group", "[bench]") {
+  std::string folder;
+  {
+    const auto group = Make();
+    folder = group->folder();
+    const auto child = RunChild({"sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 0"},
+                                {group->procs_path(), false});
+    REQUIRE_OK(child);
+  }
+  CHECK_FALSE(std::filesystem::exists(folder));
+}
+
 }  // namespace
 }  // namespace sluice::bench
