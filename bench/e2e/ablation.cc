@@ -113,17 +113,22 @@ absl::Status PrepareModels(Arguments* arguments, TemporaryFiles* made, Report* r
   return absl::OkStatus();
 }
 
-// Fails before anything is measured where a row would find no limit.
-absl::Status CheckLimits(const RowContext& context, const std::vector<RowSpec>& rows) {
+// What would only be found out later, after files were made or rows measured.
+absl::Status CheckHost(const Arguments& arguments, const std::vector<RowSpec>& rows) {
+  bool limited = false, peers = false;
   for (const RowSpec& row : rows) {
-    if (row.limit == MemoryLimit::kNone) continue;
-    const auto group = MemoryCgroup::Create(context.memory.usual_bytes);
-    if (!group.ok()) return group.status();
-    Say(absl::StrCat("memory cgroup v", (*group)->version(), ", ", context.memory.usual_bytes,
-                     " bytes"));
-    return absl::OkStatus();
+    limited = limited || row.limit != MemoryLimit::kNone;
+    peers = peers || row.program != RowProgram::kSluice;
   }
-  return absl::OkStatus();
+  if (limited) {
+    const auto group = MemoryCgroup::Create(uint64_t{1} << 30);
+    if (!group.ok()) {
+      return Annotate(group.status(), "rows with a memory limit cannot run (see --rows)");
+    }
+    Say(absl::StrCat("limits by memory cgroup v", (*group)->version()));
+  }
+  if (arguments.source.shape.empty()) return absl::OkStatus();
+  return CheckRoom(arguments.source, peers);
 }
 
 absl::Status RunRows(const Arguments& arguments, const std::vector<RowSpec>& rows,
@@ -151,9 +156,9 @@ absl::Status RunRows(const Arguments& arguments, const std::vector<RowSpec>& row
 absl::Status Measure(Arguments* arguments, const std::vector<RowSpec>& rows, Report* report) {
   TemporaryFiles made, curve_file;
   if (arguments->keep) made.Keep();
+  SLUICE_RETURN_IF_ERROR(CheckHost(*arguments, rows));
   SLUICE_RETURN_IF_ERROR(PrepareModels(arguments, &made, report));
   RowContext& context = arguments->context;
-  SLUICE_RETURN_IF_ERROR(CheckLimits(context, rows));
   report->machine = Machine(*arguments);
   Say("measuring the device and the memory");
   SLUICE_ASSIGN_OR_RETURN(const DeviceReport start, MeasureCurve(context.plain_model));

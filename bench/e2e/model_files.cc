@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bench/e2e/run_row.h"
 #include "lib/base/status_macros.h"
@@ -35,6 +38,21 @@ absl::Status RunLoudly(const std::vector<std::string>& argv) {
   return absl::InternalError(absl::StrCat(argv[0], ": ", child.What()));
 }
 
+std::string Base(const ModelSource& source) {
+  return absl::StrCat(source.folder, "/", source.shape);
+}
+
+// The writers' temporary files lie beside the final one, under names of their own.
+void RemoveUnfinished(const std::string& path) {
+  const std::filesystem::path final_path(path);
+  const std::string prefix = absl::StrCat(".", final_path.filename().string(), ".sluice-tmp-");
+  std::error_code error;
+  unlink((path + ".tmp").c_str());
+  for (const auto& entry : std::filesystem::directory_iterator(final_path.parent_path(), error)) {
+    if (absl::StartsWith(entry.path().filename().string(), prefix)) unlink(entry.path().c_str());
+  }
+}
+
 uint64_t FileBytes(uint64_t weights) {
   return static_cast<uint64_t>(static_cast<double>(weights) * kFileOverWeights);
 }
@@ -42,8 +60,10 @@ uint64_t FileBytes(uint64_t weights) {
 }  // namespace
 
 TemporaryFiles::~TemporaryFiles() {
-  if (keep_) return;
-  for (const std::string& path : paths_) unlink(path.c_str());
+  for (const std::string& path : paths_) {
+    if (!keep_) unlink(path.c_str());
+    RemoveUnfinished(path);
+  }
 }
 
 absl::StatusOr<uint64_t> ShapeBytes(const std::string& shape) {
@@ -62,12 +82,19 @@ absl::Status CheckDisk(const std::string& folder, uint64_t bytes) {
       absl::StrCat(folder, ": ", bytes, " bytes are needed, ", free, " are free"));
 }
 
+absl::Status CheckRoom(const ModelSource& source, bool with_gguf) {
+  SLUICE_ASSIGN_OR_RETURN(const uint64_t weights, ShapeBytes(source.shape));
+  const std::string base = Base(source);
+  uint64_t files = 0;
+  if (!Exists(base + ".flash") || !Exists(base + "-placed.flash")) files += 2;
+  if (with_gguf && !Exists(base + ".gguf")) files += 1;
+  return CheckDisk(source.folder, files * FileBytes(weights));
+}
+
 absl::StatusOr<ModelPair> FindOrMakeModels(const ModelSource& source, TemporaryFiles* made) {
-  const std::string base = absl::StrCat(source.folder, "/", source.shape);
+  const std::string base = Base(source);
   const ModelPair pair = {base + ".flash", base + "-placed.flash"};
   if (Exists(pair.plain) && Exists(pair.placed)) return pair;
-  SLUICE_ASSIGN_OR_RETURN(const uint64_t weights, ShapeBytes(source.shape));
-  SLUICE_RETURN_IF_ERROR(CheckDisk(source.folder, 2 * FileBytes(weights)));
   // One may be there, perhaps of another seed; it is replaced, so it is not ours to remove.
   for (const std::string& path : {pair.plain, pair.placed}) {
     if (!Exists(path)) made->Add(path);
@@ -89,12 +116,9 @@ absl::StatusOr<nlohmann::json> CheckStatistics(const std::string& synth,
 
 absl::StatusOr<std::string> FindOrMakeGguf(const ModelSource& source, const std::string& script,
                                            TemporaryFiles* made) {
-  const std::string path = absl::StrCat(source.folder, "/", source.shape, ".gguf");
+  const std::string path = Base(source) + ".gguf";
   if (Exists(path)) return path;
-  SLUICE_ASSIGN_OR_RETURN(const uint64_t weights, ShapeBytes(source.shape));
-  SLUICE_RETURN_IF_ERROR(CheckDisk(source.folder, FileBytes(weights)));
   made->Add(path);
-  made->Add(path + ".tmp");
   SLUICE_RETURN_IF_ERROR(RunLoudly({"python3", script, path, "--shape", source.shape}));
   return path;
 }

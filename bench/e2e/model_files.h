@@ -13,7 +13,8 @@
 
 namespace sluice::bench {
 
-// Files to be removed with the object, unless Keep() was called.
+// Files to be removed with the object, unless Keep() was called; always what a program that was
+// killed in the middle of writing one left beside it.
 class TemporaryFiles {
  public:
   TemporaryFiles() = default;
@@ -40,6 +41,9 @@ absl::StatusOr<uint64_t> ShapeBytes(const std::string& shape);
 
 // kResourceExhausted, with need and free, where `folder` has no room for `bytes` more.
 absl::Status CheckDisk(const std::string& folder, uint64_t bytes);
+
+// Before anything is made: room for all files of `source` that are not there.
+absl::Status CheckRoom(const ModelSource& source, bool with_gguf);
 
 struct ModelPair {
   std::string plain, placed;

@@ -57,6 +57,10 @@ std::string Remark(const RowResult& row, const MachineRates& rates) {
   if (row.spec.limit == MemoryLimit::kNone && bytes > 0) {
     remarks.push_back(absl::StrFormat("still read %.2f MB per token", bytes / 1e6));
   }
+  const auto roofline = RooflineOf(row.stats, rates);
+  if (roofline && MedianMs(row) < roofline->ms) {
+    remarks.push_back("below its roofline: the machine was slower when it was measured");
+  }
   if (row.cgroup.peak_bytes > row.limit_bytes && row.limit_bytes > 0) {
     remarks.push_back("went over its limit");
   }

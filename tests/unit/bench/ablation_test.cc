@@ -144,6 +144,7 @@ TEST_CASE("files that were made go, unless they are kept", "[bench]") {
   testing::TempDir dir;
   for (bool keep : {false, true}) {
     testing::WriteFileOrDie(dir.File("made"), "x");
+    testing::WriteFileOrDie(dir.File(".made.sluice-tmp-1"), "half");
     {
       TemporaryFiles files;
       files.Add(dir.File("made"));
@@ -151,12 +152,20 @@ TEST_CASE("files that were made go, unless they are kept", "[bench]") {
     }
     std::ifstream made(dir.File("made"));
     CHECK(made.good() == keep);
+    std::ifstream half(dir.File(".made.sluice-tmp-1"));
+    CHECK_FALSE(half.good());
   }
 }
 
 TEST_CASE("a disk that is too small is told before anything is made", "[bench]") {
   CHECK(absl::IsResourceExhausted(CheckDisk(".", uint64_t{1} << 60)));
   CHECK(absl::IsInvalidArgument(ShapeBytes("opt-9b").status()));
+  testing::TempDir dir;
+  CHECK(absl::IsInvalidArgument(CheckRoom({"opt-9b", dir.path(), "", 1}, true)));
+  for (const char* name : {"opt-6.7b.flash", "opt-6.7b-placed.flash", "opt-6.7b.gguf"}) {
+    testing::WriteFileOrDie(dir.File(name), "x");
+  }
+  CHECK(CheckRoom({"opt-6.7b", dir.path(), "", 1}, true).ok());  // they are there: nothing to make
 }
 
 }  // namespace
