@@ -1,6 +1,8 @@
 // eval, bench
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <random>
 
@@ -25,9 +27,14 @@ struct EvalArguments {
   bool json = false;
 };
 
+enum class Baseline { kNone, kNaive, kHybrid };
+
 struct BenchArguments {
   std::string model;
   ModelOptions options;
+  Baseline baseline = Baseline::kNone;
+  bool no_predictor = false;
+  bool random_tokens = false;
   uint32_t prompt_tokens = 32, tokens = 64;
   uint64_t seed = 1;
   bool json = false;
@@ -79,7 +86,7 @@ absl::Status RunEval(const EvalArguments& arguments) {
   return absl::OkStatus();
 }
 
-// {"median", "p95"} in milliseconds of one part of each sample.
+// {"median", "p95", "std"} in milliseconds of one part of each sample.
 template <typename Part>
 nlohmann::json Quantiles(const std::vector<TokenSample>& samples, Part part) {
   std::vector<double> ms;
@@ -88,39 +95,56 @@ nlohmann::json Quantiles(const std::vector<TokenSample>& samples, Part part) {
   const auto at = [&](double q) {
     return ms[std::min(ms.size() - 1, static_cast<size_t>(q * static_cast<double>(ms.size())))];
   };
-  return {{"median", at(0.5)}, {"p95", at(0.95)}};
+  const double n = static_cast<double>(ms.size());
+  double sum = 0, squares = 0;
+  for (double v : ms) sum += v;
+  for (double v : ms) squares += (v - sum / n) * (v - sum / n);
+  return {{"median", at(0.5)}, {"p95", at(0.95)}, {"std", std::sqrt(squares / n)}};
 }
 
-// The least time for a token on the generic device and memory: what had to be read, once, or what
-// had to pass through DRAM, whichever takes longer.
-double RooflineMs(const FlashModel& model, const Stats& stats) {
+// What has to pass through DRAM for a token: the resident weights once, the up rows of the neurons
+// computed, and the down columns of those that came out active. (Other bytes of the resident part,
+// position embeddings and tokenizer, are few.)
+double DramBytes(const FlashModel& model, const Stats& stats) {
   const MemoryPlan& plan = model.plan();
   double ffn_bytes = 0;
   for (uint32_t records : plan.records_per_layer) {
     ffn_bytes += static_cast<double>(records) * static_cast<double>(plan.record_bytes);
   }
-  const double dram_bytes = static_cast<double>(plan.resident + plan.predictor) +
-                            stats.predicted_fraction * ffn_bytes;
-  // Needed bytes: who reads more is not nearer to the roofline.
-  const double needed_bytes = stats.bytes_per_token - stats.gap_bytes_per_token;
-  return std::max(needed_bytes / kGenericDeviceBytesPerMs,
-                  dram_bytes / kGenericMemoryBytesPerMs);
+  return static_cast<double>(plan.resident + plan.predictor) +
+         (stats.predicted_fraction + stats.active_fraction) / 2 * ffn_bytes;
 }
 
-absl::Status RunBench(const BenchArguments& arguments) {
-  if (arguments.prompt_tokens == 0 || arguments.tokens == 0) {
-    return absl::InvalidArgumentError("--prompt-tokens and --tokens must be at least 1");
+// The least time for a token on the generic device and memory: what had to be read, once, or what
+// had to pass through DRAM, whichever takes longer. Who reads more is not nearer to it.
+double RooflineMs(const FlashModel& model, const Stats& stats) {
+  return std::max(stats.needed_bytes_per_token / kGenericDeviceBytesPerMs,
+                  DramBytes(model, stats) / kGenericMemoryBytesPerMs);
+}
+
+// Random tokens in place of sampled ones: a model with random weights says what it heard last, and
+// a token that is repeated reads nothing.
+absl::Status FeedRandomTokens(const FlashModel& model, const BenchArguments& arguments,
+                              Session* session) {
+  std::mt19937_64 random(arguments.seed);
+  const auto next = [&] { return static_cast<int32_t>(random() % model.info().vocab_size); };
+  std::vector<int32_t> prompt(arguments.prompt_tokens);
+  for (int32_t& token : prompt) token = next();
+  std::vector<float> logits(model.info().vocab_size);
+  absl::Status status = session->Prefill(prompt, absl::MakeSpan(logits), {});
+  for (uint32_t i = 0; i < arguments.tokens && status.ok(); ++i) {
+    status = session->Decode(next(), absl::MakeSpan(logits));
   }
-  auto model = FlashModel::Open(arguments.model, arguments.options);
-  if (!model.ok()) return model.status();
-  auto session = (*model)->CreateSession();
-  if (!session.ok()) return session.status();
-  // Seeded random tokens, then sampled ones: greedy decoding would fall into a loop, and a loop
-  // reads nothing.
+  return status;
+}
+
+// Seeded random tokens, then sampled ones: greedy decoding would fall into a loop.
+absl::Status SampleTokens(const FlashModel& model, const BenchArguments& arguments,
+                          Session* session) {
   std::mt19937_64 random(arguments.seed);
   std::vector<int32_t> prompt;
   for (uint32_t i = 0; i < arguments.prompt_tokens; ++i) {
-    prompt.push_back(static_cast<int32_t>(random() % (*model)->info().vocab_size));
+    prompt.push_back(static_cast<int32_t>(random() % model.info().vocab_size));
   }
   GenerateOptions options;
   options.max_tokens = arguments.tokens + 1;  // the last one is not fed back
@@ -128,8 +152,45 @@ absl::Status RunBench(const BenchArguments& arguments) {
   options.sampling.temperature = 0.8f;
   options.sampling.top_k = 40;
   options.sampling.seed = arguments.seed;
-  auto result = (*session)->GenerateFromTokens(prompt, options);
-  if (!result.ok()) return result.status();
+  return session->GenerateFromTokens(prompt, options).status();
+}
+
+// The baselines of "LLM in a flash", table 2, and the steps between them and everything.
+ModelOptions OptionsOf(const BenchArguments& arguments) {
+  ModelOptions options = arguments.options;
+  const bool baseline = arguments.baseline != Baseline::kNone;
+  if (baseline || arguments.no_predictor) options.mode = Mode::kDense;
+  if (baseline) options.techniques.overlap = false;
+  if (arguments.baseline == Baseline::kNaive) {
+    options.techniques.window = false;
+    options.techniques.keep_resident = false;
+  }
+  return options;
+}
+
+nlohmann::json SwitchesJson(const BenchArguments& arguments, const ModelOptions& options) {
+  const char* const baselines[] = {"none", "naive", "hybrid"};
+  const Techniques& t = options.techniques;
+  return {{"baseline", baselines[static_cast<int>(arguments.baseline)]},
+          {"predictor", options.mode != Mode::kDense},
+          {"window", t.window},
+          {"bundle", t.bundles},
+          {"join", t.join},
+          {"overlap", t.overlap},
+          {"lookahead", t.lookahead}};
+}
+
+absl::Status RunBench(const BenchArguments& arguments) {
+  if (arguments.prompt_tokens == 0 || arguments.tokens == 0) {
+    return absl::InvalidArgumentError("--prompt-tokens and --tokens must be at least 1");
+  }
+  const ModelOptions options = OptionsOf(arguments);
+  auto model = FlashModel::Open(arguments.model, options);
+  if (!model.ok()) return model.status();
+  auto session = (*model)->CreateSession();
+  if (!session.ok()) return session.status();
+  const auto feed = arguments.random_tokens ? FeedRandomTokens : SampleTokens;
+  if (absl::Status fed = feed(**model, arguments, session->get()); !fed.ok()) return fed;
   const Stats stats = (*session)->stats();
   const std::vector<TokenSample>& samples = (*session)->samples();
   if (samples.empty()) return absl::InternalError("no token was measured");
@@ -140,6 +201,9 @@ absl::Status RunBench(const BenchArguments& arguments) {
       {"compute", Quantiles(samples, [](const TokenSample& s) { return s.compute_ns(); })},
       {"total", Quantiles(samples, [](const TokenSample& s) { return s.total_ns; })}};
   row["roofline_ms"] = RooflineMs(**model, stats);
+  row["dram_bytes_per_token"] = DramBytes(**model, stats);
+  row["switches"] = SwitchesJson(arguments, options);
+  row["token_source"] = arguments.random_tokens ? "random" : "sampled";
   row["roofline_basis"] = "generic device and memory, not measured here";
   row["page_cache"] = stats.direct_io ? "bypassed (O_DIRECT)" : "in use";
   row["seed"] = arguments.seed;
@@ -177,6 +241,23 @@ void AddBench(CLI::App* app, Runner* run) {
   command->add_option("--prompt-tokens", arguments->prompt_tokens, "tokens before the measured");
   command->add_option("--tokens", arguments->tokens, "tokens measured");
   command->add_option("--seed", arguments->seed, "of the token ids");
+  const std::map<std::string, bool> sources = {{"sampled", false}, {"random", true}};
+  command->add_option("--token-source", arguments->random_tokens,
+                      "sampled by the model (default), or random")
+      ->transform(CLI::CheckedTransformer(sources));
+  const std::map<std::string, Baseline> baselines = {
+      {"none", Baseline::kNone}, {"naive", Baseline::kNaive}, {"hybrid", Baseline::kHybrid}};
+  command->add_option("--baseline", arguments->baseline,
+                      "naive: everything is read for each token; hybrid: what the budget does not "
+                      "hold; none (default)")
+      ->transform(CLI::CheckedTransformer(baselines));
+  Techniques* const t = &arguments->options.techniques;
+  command->add_flag("--no-predictor", arguments->no_predictor, "compute every neuron");
+  command->add_flag("!--no-window", t->window, "keep no neurons from token to token");
+  command->add_flag("!--no-bundle", t->bundles, "read a neuron's rows apart");
+  command->add_flag("!--no-join", t->join, "a read for each record");
+  command->add_flag("!--no-overlap", t->overlap, "compute when all reads have come; no lookahead");
+  command->add_flag("!--no-lookahead", t->lookahead, "read nothing on a guess");
   AddJson(command, &arguments->json);
   command->callback([=] { *run = [=] { return RunBench(*arguments); }; });
 }

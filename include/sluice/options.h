@@ -20,6 +20,17 @@ enum class Engine {
   kPread = 2
 };
 
+// Single techniques, to be switched off for measurements. No result depends on them.
+struct Techniques {
+  bool window = true;     // keep the neurons of the last tokens; else each token reads all it needs
+  bool bundles = true;    // a neuron's rows in one read; else two. Needs one neuron to a record
+  bool join = true;       // adjacent records in one read, and small gaps read through
+  bool overlap = true;    // compute while reads fly
+  bool lookahead = true;  // guess the next layer's neurons and read them early
+  // The weights that stay in DRAM are read again for each token, as if nothing had been kept.
+  bool keep_resident = true;
+};
+
 struct ModelOptions {
   // Everything that the model and its sessions hold in DRAM. Peak RSS stays within it plus 32 MiB.
   // 0: what is free to this process, less a margin.
@@ -45,6 +56,7 @@ struct ModelOptions {
   // What reads cost on the device that the file lies on, as SaveDeviceCurve() or `sluice device`
   // wrote it. Empty: a generic device. No result depends on it.
   std::string device_curve_path;
+  Techniques techniques;
 };
 
 }  // namespace sluice

@@ -10,16 +10,23 @@
 namespace sluice {
 
 absl::StatusOr<AlignedBuffer> AlignedBuffer::Allocate(size_t bytes) {
+  return AllocateAdvised(bytes, nullptr);
+}
+
+absl::StatusOr<AlignedBuffer> AlignedBuffer::AllocateAdvised(size_t bytes,
+                                                             void (*advise)(void*, size_t)) {
   AlignedBuffer buffer;
   if (bytes == 0) return buffer;
   const Checked rounded = Checked(bytes).RoundUp(kIoAlignment);
   if (!rounded.valid_and_at_most(SIZE_MAX / 2)) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
-  void* data = std::aligned_alloc(kIoAlignment, rounded.value());
+  const bool large = advise != nullptr && rounded.value() >= 2 * kLargePage;
+  void* data = std::aligned_alloc(large ? kLargePage : kIoAlignment, rounded.value());
   if (data == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
+  if (large) advise(data, rounded.value());
   std::memset(data, 0, rounded.value());
   buffer.data_ = static_cast<std::byte*>(data);
   buffer.size_ = bytes;

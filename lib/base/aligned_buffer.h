@@ -14,11 +14,17 @@ namespace sluice {
 // What O_DIRECT needs on every device that we know of; also the size of a page.
 inline constexpr size_t kIoAlignment = 4096;
 
+inline constexpr size_t kLargePage = size_t{2} << 20;
+
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   // `bytes` zeroed bytes at a multiple of kIoAlignment. kResourceExhausted: no memory.
   static absl::StatusOr<AlignedBuffer> Allocate(size_t bytes);
+  // For weights, which are streamed through once a token: at a multiple of kLargePage where that
+  // large, and handed to `advise(data, bytes)` before it is touched, for the system's ear.
+  static absl::StatusOr<AlignedBuffer> AllocateAdvised(size_t bytes,
+                                                       void (*advise)(void*, size_t));
 
   AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

@@ -1,6 +1,7 @@
 #include "lib/io/host.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "lib/base/aligned_buffer.h"
 
 namespace sluice {
 namespace {
@@ -217,6 +219,16 @@ int DefaultThreadCount(const HostPaths& paths) {
 uint64_t PeakRssBytes() {
   const std::string text = ReadSmallFile("/proc/self/status").value_or("");
   return FindNumber(text, "VmHWM").value_or(0) * 1024;
+}
+
+void PreferLargePages(void* data, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  const size_t whole = bytes / kLargePage * kLargePage;
+  if (whole > 0) madvise(data, whole, MADV_HUGEPAGE);
+#else
+  static_cast<void>(data);
+  static_cast<void>(bytes);
+#endif
 }
 
 }  // namespace sluice

@@ -9,6 +9,7 @@
 #include "lib/base/aligned_buffer.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
+#include "lib/loader/layer_reads.h"
 #include "lib/loader/read_planner.h"
 
 namespace sluice {
@@ -29,24 +30,30 @@ class ScopedTimer {
 
 }  // namespace
 
-// The vectors hold the submission that is in flight. They are reserved for the largest layer, so
-// that no token allocates.
 struct BundleLoader::State {
-  State(std::shared_ptr<const BundleFile> bundle, std::unique_ptr<IoEngine> engine, Options opts)
+  State(std::shared_ptr<const BundleFile> bundle, std::unique_ptr<IoEngine> engine, Options opts,
+        size_t most)
       : file(std::move(bundle)),
         options(std::move(opts)),
-        reader(std::move(engine), file->path()) {}
+        reader(std::move(engine), file->path()),
+        layers{LayerReads(most), LayerReads(most)} {
+    finished.reserve(most);
+    delivered.reserve(most);
+    verdicts.reserve(most);
+  }
 
   void PrepareForGaps();
   const ReadCosts* CostsOf(const RecordLayout& of) const;
-  absl::Status Check(uint32_t for_layer, absl::Span<const RecordRead> wanted) const;
-  void Plan(absl::Span<const RecordRead> wanted);
-  void AddRead(uint32_t extent_idx);
-  absl::Status Deliver(const FinishedRead& read, std::vector<uint32_t>* arrived);
+  absl::Status Check(uint32_t layer, absl::Span<const RecordRead> wanted) const;
+  absl::StatusOr<LayerReads*> Choose(uint32_t layer, size_t count);
+  LayerReads* Find(uint32_t layer);
+  absl::Status Distribute();
+  void Deliver(LayerReads* from, std::vector<uint32_t>* arrived,
+               std::vector<RecordFailure>* failed);
+  void Verify(uint32_t layer);
   absl::Status Fail(const absl::Status& status);
-  std::string Neurons(const Extent& extent) const;
-
-  const RecordLayout& layout() const { return file->layers()[layer]; }
+  void CancelAll();
+  std::string Neurons(uint32_t layer, const LayerReads::Piece& piece) const;
 
   std::shared_ptr<const BundleFile> file;
   Options options;
@@ -54,32 +61,33 @@ struct BundleLoader::State {
   // Where the bytes of gaps go; nobody looks at them, so all reads share it. Outlives the reader.
   AlignedBuffer sink;
   BatchReader reader;
-  uint32_t layer = 0;
-  size_t pending = 0;
-  std::vector<uint32_t> records;
-  std::vector<std::byte*> destinations;
-  std::vector<Extent> extents;
-  std::vector<IoSegment> segments;
-  std::vector<IoRead> reads;  // one per extent; the tag is the extent's position
-  uint64_t gap_records = 0;
+  LayerReads layers[2];
   std::vector<FinishedRead> finished;
+  std::vector<RecordRead> delivered;    // of one call of Next()
+  std::vector<absl::Status> verdicts;  // on them
   LoaderStats stats;
   int64_t busy_ns_at_reset = 0;
 };
 
-BundleLoader::BundleLoader(std::shared_ptr<const BundleFile> file,
-                           std::unique_ptr<IoEngine> engine, Options options)
-    : state_(std::make_unique<State>(std::move(file), std::move(engine), std::move(options))) {
+namespace {
+
+// A read's tag: whose it is, and which of that layer's.
+constexpr int kLayerShift = 32;
+
+size_t MostRecords(const BundleFile& file) {
   size_t most = 0;
-  for (const RecordLayout& layout : state_->file->layers()) {
+  for (const RecordLayout& layout : file.layers()) {
     most = std::max<size_t>(most, layout.num_records);
   }
-  state_->records.reserve(most);
-  state_->destinations.reserve(most);
-  state_->extents.reserve(most);
-  state_->segments.reserve(2 * most);  // a gap behind each record
-  state_->reads.reserve(most);
-  state_->finished.reserve(most);
+  return most;
+}
+
+}  // namespace
+
+BundleLoader::BundleLoader(std::shared_ptr<const BundleFile> file,
+                           std::unique_ptr<IoEngine> engine, Options options)
+    : state_(std::make_unique<State>(file, std::move(engine), std::move(options),
+                                     MostRecords(*file))) {
   state_->PrepareForGaps();
 }
 
@@ -109,163 +117,208 @@ const ReadCosts* BundleLoader::State::CostsOf(const RecordLayout& of) const {
   return nullptr;
 }
 
+bool BundleLoader::CanSplitBundles(const RecordLayout& layout) {
+  return layout.neurons_per_record == 1 && layout.down_offset(0) % kRecordAlignment == 0;
+}
+
 uint64_t BundleLoader::BytesFor(uint32_t max_records) {
   // Here, and in the reader: its request (some 100 bytes), its places in two queues and a batch.
-  const uint64_t here = sizeof(uint32_t) + sizeof(std::byte*) + sizeof(Extent) +
-                        2 * sizeof(IoSegment) + sizeof(IoRead) + sizeof(FinishedRead);
-  return ReadCosts::kMaxGapBytes +
+  const uint64_t here = sizeof(FinishedRead) + sizeof(RecordRead) + sizeof(absl::Status);
+  return ReadCosts::kMaxGapBytes + 2 * LayerReads::BytesFor(max_records) +
          max_records * (here + 128 + 3 * sizeof(size_t) + sizeof(IoRead));
 }
 
 BundleLoader::~BundleLoader() { Cancel(); }
 
-absl::Status BundleLoader::Submit(uint32_t layer, absl::Span<const RecordRead> reads) {
-  ScopedTimer timer(&state_->stats.planning_ns);
-  SLUICE_RETURN_IF_ERROR(state_->Check(layer, reads));
-  if (reads.empty()) return absl::OkStatus();
-  state_->layer = layer;
-  state_->Plan(reads);
-  state_->pending = reads.size();
-  absl::Status status = state_->reader.Start(state_->reads);
-  if (!status.ok()) return state_->Fail(Annotate(status, absl::StrCat("layer ", layer)));
-  state_->stats.reads += state_->extents.size();
-  const uint64_t record_bytes = state_->layout().record_bytes;
-  state_->stats.bytes += (reads.size() + state_->gap_records) * record_bytes;
-  state_->stats.gap_bytes += state_->gap_records * record_bytes;
-  return absl::OkStatus();
+LayerReads* BundleLoader::State::Find(uint32_t layer) {
+  for (LayerReads& each : layers) {
+    if (each.pending() > 0 && each.layer() == layer) return &each;
+  }
+  return nullptr;
 }
 
-absl::Status BundleLoader::State::Check(uint32_t for_layer,
-                                        absl::Span<const RecordRead> wanted) const {
-  if (pending != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(file->path(), ": ", pending, " records of layer ", layer,
-                     " are still pending; layer ", for_layer, " cannot be asked for"));
+// The layer's reads, or the place for new ones.
+absl::StatusOr<LayerReads*> BundleLoader::State::Choose(uint32_t layer, size_t count) {
+  if (LayerReads* const found = Find(layer)) {
+    if (found->HasRoomFor(count)) return found;
+    return absl::FailedPreconditionError(absl::StrCat(file->path(), ": layer ", layer,
+                                                      ": more records than it has"));
   }
-  const std::vector<RecordLayout>& layers = file->layers();
-  if (for_layer >= layers.size()) {
-    return absl::OutOfRangeError(absl::StrCat(file->path(), ": layer ", for_layer,
-                                              " of a file with ", layers.size()));
+  for (LayerReads& each : layers) {
+    if (each.pending() > 0) continue;
+    each.Begin(layer);
+    return &each;
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(file->path(), ": records of layers ", layers[0].layer(), " and ",
+                   layers[1].layer(), " are still pending; layer ", layer,
+                   " cannot be asked for"));
+}
+
+absl::Status BundleLoader::Submit(uint32_t layer, absl::Span<const RecordRead> reads) {
+  State& state = *state_;
+  absl::Span<const IoRead> planned;
+  {
+    ScopedTimer timer(&state.stats.planning_ns);
+    SLUICE_RETURN_IF_ERROR(state.Check(layer, reads));
+    if (reads.empty()) return absl::OkStatus();
+    SLUICE_ASSIGN_OR_RETURN(LayerReads * of_layer, state.Choose(layer, reads.size()));
+    const RecordLayout& layout = state.file->layers()[layer];
+    const ReadRules rules{state.options.max_extent_bytes, state.options.join,
+                          state.options.split_bundles && CanSplitBundles(layout),
+                          state.CostsOf(layout), state.sink.data()};
+    const auto whose = static_cast<uint64_t>(of_layer - state.layers);
+    const uint64_t gaps =
+        of_layer->Add(layout, reads, rules, whose << kLayerShift, &planned);
+    state.stats.reads += planned.size();
+    state.stats.bytes += (reads.size() + gaps) * layout.record_bytes;
+    state.stats.gap_bytes += gaps * layout.record_bytes;
+  }
+  ScopedTimer timer(&state.stats.starting_ns);
+  const absl::Status status = state.reader.Start(planned);
+  if (status.ok()) return status;
+  return state.Fail(Annotate(status, absl::StrCat("layer ", layer)));
+}
+
+absl::Status BundleLoader::State::Check(uint32_t layer,
+                                        absl::Span<const RecordRead> wanted) const {
+  const std::vector<RecordLayout>& layouts = file->layers();
+  if (layer >= layouts.size()) {
+    return absl::OutOfRangeError(absl::StrCat(file->path(), ": layer ", layer,
+                                              " of a file with ", layouts.size()));
   }
   for (size_t i = 0; i < wanted.size(); ++i) {
-    if (wanted[i].record >= layers[for_layer].num_records) {
-      return absl::OutOfRangeError(absl::StrCat(file->path(), ": layer ", for_layer, ": record ",
+    if (wanted[i].record >= layouts[layer].num_records) {
+      return absl::OutOfRangeError(absl::StrCat(file->path(), ": layer ", layer, ": record ",
                                                 wanted[i].record, " of ",
-                                                layers[for_layer].num_records));
+                                                layouts[layer].num_records));
     }
     const bool ascending = i == 0 || wanted[i].record > wanted[i - 1].record;
     if (!ascending || wanted[i].destination == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
-          file->path(), ": layer ", for_layer, ": record ", wanted[i].record,
+          file->path(), ": layer ", layer, ": record ", wanted[i].record,
           ascending ? " has no destination" : " is not in ascending order"));
     }
   }
   return absl::OkStatus();
 }
 
-void BundleLoader::State::Plan(absl::Span<const RecordRead> wanted) {
-  records.clear();
-  destinations.clear();
-  for (const RecordRead& read : wanted) {
-    records.push_back(read.record);
-    destinations.push_back(read.destination);
+// Hands what the reader has finished to the layers that it is for.
+absl::Status BundleLoader::State::Distribute() {
+  absl::Status status;
+  for (const FinishedRead& read : finished) {
+    const uint64_t whose = read.tag >> kLayerShift;
+    const uint64_t tag = read.tag & ((uint64_t{1} << kLayerShift) - 1);
+    if (whose < 2 && layers[whose].Land(tag, read.status)) continue;
+    status = absl::InternalError(
+        absl::StrCat(file->path(), ": a read came back that was never started"));
   }
-  PlanExtents(records, layout().record_bytes, options.max_extent_bytes, &extents);
-  const ReadCosts* of_layer = CostsOf(layout());
-  gap_records = of_layer == nullptr ? 0 : BridgeGaps(records, *of_layer, &extents);
-  segments.clear();
-  reads.clear();
-  for (uint32_t i = 0; i < extents.size(); ++i) AddRead(i);
-}
-
-// `segments` has room for a segment per record and gap, so those of earlier reads stay where they
-// are.
-void BundleLoader::State::AddRead(uint32_t extent_idx) {
-  const Extent& extent = extents[extent_idx];
-  const size_t first_segment = segments.size();
-  for (uint32_t i = extent.first; i < extent.first + extent.count; ++i) {
-    const uint32_t gap = i == extent.first ? 0 : records[i] - records[i - 1] - 1;
-    if (gap > 0) segments.push_back({sink.data(), gap * size_t{layout().record_bytes}});
-    const bool adjacent = segments.size() > first_segment &&
-                          segments.back().data + segments.back().bytes == destinations[i];
-    if (adjacent) {
-      segments.back().bytes += layout().record_bytes;
-    } else {
-      segments.push_back({destinations[i], layout().record_bytes});
-    }
-  }
-  reads.push_back({layout().record_offset(records[extent.first]),
-                   absl::MakeConstSpan(segments).subspan(first_segment), extent_idx});
-}
-
-absl::Status BundleLoader::Next(std::vector<uint32_t>* arrived) {
-  State& state = *state_;
-  if (state.pending == 0) return absl::OkStatus();
-  state.finished.clear();
-  absl::Status waited;
-  {
-    ScopedTimer timer(&state.stats.waiting_ns);
-    waited = state.reader.Wait(&state.finished);
-  }
-  if (waited.ok() && state.finished.empty()) {
-    waited = absl::InternalError(absl::StrCat(state.file->path(), ": ", state.pending,
-                                              " records are pending but no read is"));
-  }
-  if (!waited.ok()) return state.Fail(Annotate(waited, absl::StrCat("layer ", state.layer)));
-
-  const size_t num_before = arrived->size();
-  for (const FinishedRead& read : state.finished) {
-    absl::Status status = state.Deliver(read, arrived);
-    if (!status.ok()) {
-      arrived->resize(num_before);
-      return state.Fail(status);
-    }
-  }
-  const size_t num_arrived = arrived->size() - num_before;
-  state.pending -= num_arrived;
-  state.stats.records += num_arrived;
-  return absl::OkStatus();
-}
-
-absl::Status BundleLoader::State::Deliver(const FinishedRead& read,
-                                          std::vector<uint32_t>* arrived) {
-  if (read.tag >= extents.size()) {
-    return absl::InternalError(absl::StrCat(file->path(), ": layer ", layer,
-                                            ": a read came back that was never started"));
-  }
-  const Extent& extent = extents[read.tag];
-  if (!read.status.ok()) return Annotate(read.status, Neurons(extent));
-  for (uint32_t i = extent.first; i < extent.first + extent.count; ++i) {
-    if (options.verify) {
-      ScopedTimer timer(&stats.verifying_ns);
-      const absl::Span<const std::byte> bytes(destinations[i], layout().record_bytes);
-      SLUICE_RETURN_IF_ERROR(file->VerifyRecord(layer, records[i], bytes));
-    }
-    arrived->push_back(i);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BundleLoader::State::Fail(const absl::Status& status) {
-  reader.Drain();
-  pending = 0;
+  finished.clear();
   return status;
 }
 
-std::string BundleLoader::State::Neurons(const Extent& extent) const {
-  const uint64_t per_record = layout().neurons_per_record;
-  const uint64_t first = records[extent.first] * per_record;
-  const uint64_t end = first + SpanOf(extent, records) * per_record;
+absl::Status BundleLoader::Next(uint32_t layer, std::vector<uint32_t>* arrived,
+                                std::vector<RecordFailure>* failed) {
+  State& state = *state_;
+  LayerReads* const from = state.Find(layer);
+  if (from == nullptr) return absl::OkStatus();
+  while (!from->has_landed()) {
+    absl::Status waited;
+    {
+      ScopedTimer timer(&state.stats.waiting_ns);
+      waited = state.reader.Wait(&state.finished);
+    }
+    if (waited.ok() && state.finished.empty()) {
+      waited = absl::InternalError(absl::StrCat(state.file->path(), ": ", from->pending(),
+                                                " records are pending but no read is"));
+    }
+    if (waited.ok()) waited = state.Distribute();
+    if (!waited.ok()) return state.Fail(Annotate(waited, absl::StrCat("layer ", layer)));
+  }
+  state.Deliver(from, arrived, failed);
+  return absl::OkStatus();
+}
+
+void BundleLoader::Poll() {
+  State& state = *state_;
+  if (state.reader.outstanding() == 0) return;
+  ScopedTimer timer(&state.stats.starting_ns);
+  // An engine that fails here fails in Wait() as well, where somebody can be told; a read that
+  // was never started is noticed there, since its layer waits for ever for what is missing.
+  state.reader.Poll(&state.finished).IgnoreError();
+  state.Distribute().IgnoreError();
+}
+
+void BundleLoader::State::Deliver(LayerReads* from, std::vector<uint32_t>* arrived,
+                                  std::vector<RecordFailure>* failed) {
+  delivered.clear();
+  const uint32_t layer = from->layer();
+  while (from->has_landed()) {
+    const LayerReads::Piece piece = from->Take();
+    if (piece.status->ok()) {
+      delivered.insert(delivered.end(), piece.records.begin(), piece.records.end());
+      continue;
+    }
+    const absl::Status status = Annotate(*piece.status, Neurons(layer, piece));
+    for (const RecordRead& read : piece.records) failed->push_back({read.record, status});
+  }
+  verdicts.assign(delivered.size(), absl::OkStatus());
+  if (options.verify) Verify(layer);
+  for (size_t i = 0; i < delivered.size(); ++i) {
+    if (verdicts[i].ok()) {
+      arrived->push_back(delivered[i].record);
+      ++stats.records;
+    } else {
+      failed->push_back({delivered[i].record, verdicts[i]});
+    }
+  }
+}
+
+void BundleLoader::State::Verify(uint32_t layer) {
+  ScopedTimer timer(&stats.verifying_ns);
+  const size_t record_bytes = file->layers()[layer].record_bytes;
+  const auto verify = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const absl::Span<const std::byte> bytes(delivered[i].destination, record_bytes);
+      verdicts[i] = file->VerifyRecord(layer, delivered[i].record, bytes);
+    }
+  };
+  constexpr size_t kGrainBytes = 128 << 10;  // less is not worth a hand-over
+  const size_t grain = std::max<size_t>(kGrainBytes / record_bytes, 1);
+  if (options.pool == nullptr) return verify(0, delivered.size());
+  options.pool->ParallelFor(delivered.size(), grain, verify);
+}
+
+absl::Status BundleLoader::State::Fail(const absl::Status& status) {
+  CancelAll();
+  return status;
+}
+
+void BundleLoader::State::CancelAll() {
+  reader.Drain();
+  finished.clear();
+  for (LayerReads& each : layers) each.Begin(0);
+}
+
+std::string BundleLoader::State::Neurons(uint32_t layer, const LayerReads::Piece& piece) const {
+  const RecordLayout& layout = file->layers()[layer];
+  const uint64_t per_record = layout.neurons_per_record;
+  const uint64_t first = piece.records.front().record * per_record;
+  const uint64_t end = first + piece.span * per_record;
   return absl::StrCat("layer ", layer, ", neurons ", first, " to ",
-                      std::min<uint64_t>(end, layout().num_neurons) - 1);
+                      std::min<uint64_t>(end, layout.num_neurons) - 1);
 }
 
-size_t BundleLoader::pending() const { return state_->pending; }
-
-void BundleLoader::Cancel() {
-  state_->reader.Drain();
-  state_->pending = 0;
+size_t BundleLoader::pending(uint32_t layer) const {
+  const LayerReads* const found = state_->Find(layer);
+  return found == nullptr ? 0 : found->pending();
 }
+
+size_t BundleLoader::pending() const {
+  return state_->layers[0].pending() + state_->layers[1].pending();
+}
+
+void BundleLoader::Cancel() { state_->CancelAll(); }
 
 const IoCapabilities& BundleLoader::capabilities() const { return state_->reader.capabilities(); }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
@@ -44,6 +45,8 @@ uint64_t Decoder::BytesFor(const ModelConfig& config, size_t max_tokens,
 absl::Status Decoder::Forward(absl::Span<const int32_t> tokens, uint32_t position,
                               absl::FunctionRef<bool(uint32_t layer)> on_layer) {
   const size_t count = tokens.size();
+  ffn_->BeginPass(count);
+  const absl::Cleanup end_pass = [this] { ffn_->EndPass(); };
   Embed(tokens, position);
   for (uint32_t layer = 0; layer < config_.num_layers; ++layer) {
     const LayerWeights& weights = weights_->layer(layer);
@@ -146,6 +149,7 @@ void Decoder::Project(const kernels::Matrix& matrix, const float* bias, const fl
                       std::min(end, begin + most));
     }
   });
+  ffn_->Tend();
 }
 
 void Decoder::ApplyNorm(const Norm& norm, size_t num_tokens, const float* x, float* y) const {

@@ -32,7 +32,9 @@ inline float Relu(float v) { return v <= 0 ? 0.0f : v; }
 FfnStep::FfnStep(const Shape& shape, NeuronCache* cache, const Weights* weights,
                  BundleLoader* loader, ThreadPool* pool, const std::atomic<bool>* cancelled)
     : shape_(shape), cache_(cache), weights_(weights), loader_(loader), pool_(pool),
-      cancelled_(cancelled) {
+      cancelled_(cancelled),
+      lookahead_(shape.lookahead && shape.overlap && shape.window, shape.d_ffn, shape.max_rank,
+                 shape.max_records, cache, weights, loader, pool, cancelled) {
   const size_t words = (shape.max_tokens + 63) / 64;
   predicted_.bits.resize(shape.d_ffn * words);
   if (shape.max_rank != 0) {
@@ -43,10 +45,10 @@ FfnStep::FfnStep(const Shape& shape, NeuronCache* cache, const Weights* weights,
   outputs_.resize(shape.max_tokens * shape.d_ffn);
   needed_.reserve(shape.max_records);
   fills_.reserve(shape.max_records);
+  ahead_fills_.reserve(shape.max_records);
   reads_.reserve(shape.max_records);
   resident_.reserve(shape.max_records);
   arrived_.reserve(shape.max_records);
-  arrived_records_.reserve(shape.max_records);
   neurons_.reserve(shape.d_ffn);
   rows_.resize(shape.d_ffn);
   dots_.resize(shape.d_ffn);
@@ -56,8 +58,20 @@ uint64_t FfnStep::BytesFor(const Shape& s) {
   const uint64_t words = (s.max_tokens + 63) / 64;
   uint64_t bytes = s.d_ffn * words * 8 + s.max_tokens * s.d_ffn * 4;
   if (s.max_rank != 0) bytes += s.max_tokens * (2 * s.d_ffn + s.max_rank) * 4;
-  bytes += s.max_records * (6 * 4 + sizeof(SlotFill) + sizeof(RecordRead));
+  bytes += s.max_records * (5 * 4 + 2 * sizeof(SlotFill) + sizeof(RecordRead));
+  if (s.max_rank != 0) bytes += Lookahead::BytesFor(s.d_ffn, s.max_rank, s.max_records);
   return bytes + s.d_ffn * (4 + 8 + 4);
+}
+
+void FfnStep::BeginPass(size_t num_tokens) {
+  one_token_ = num_tokens == 1;
+  num_done_ = 0;
+  if (one_token_) lookahead_.BeginPass();
+}
+
+void FfnStep::EndPass() {
+  if (lookahead_.holds()) lookahead_.Abandon();
+  if (one_token_ && num_done_ == weights_->num_layers()) lookahead_.EndPass();
 }
 
 absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, float* y) {
@@ -70,16 +84,65 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
   ListNeeded(slots.layout);
-  const LayerSlots::Lease lease(&slots, *cancelled_);
+  const LayerSlots::Lease lease = Enter(layer, slots);
   meter_.memory_ns += NowNs() - start;
   if (!lease.held()) return absl::CancelledError("cancelled");
+  // However the layer ends early, by an exception too: no read goes on into a slot, and no slot
+  // claims to hold what was not read.
+  fills_.clear();
+  absl::Cleanup undo = [&] {
+    lookahead_.Abandon();
+    slots.window.Drop(ahead_fills_);
+    slots.window.Drop(fills_);
+  };
   meter_.records_needed += needed_.size();
+  if (MustLandFirst(slots)) SLUICE_RETURN_IF_ERROR(LandAhead(layer, slots));
   SLUICE_RETURN_IF_ERROR(RunBatches(layer, slots, num_tokens, x, y));
+  std::move(undo).Cancel();
+  slots.PublishWindow();
+  ++num_done_;
   if (weights.down_bias != nullptr) {
     for (size_t t = 0; t < num_tokens; ++t) {
       kernels::Add(weights.down_bias, shape_.d_model, y + t * shape_.d_model);
     }
   }
+  return absl::OkStatus();
+}
+
+// The right to the layer's slots: what was read ahead came with it.
+LayerSlots::Lease FfnStep::Enter(uint32_t layer, LayerSlots& slots) {
+  ahead_fills_.clear();
+  entered_ahead_ = lookahead_.holds(layer);
+  if (entered_ahead_) return lookahead_.Take(&ahead_fills_);
+  if (lookahead_.holds()) lookahead_.Abandon();
+  LayerSlots::Lease lease(&slots, *cancelled_);
+  if (lease.held() && !shape_.window) slots.window.Clear();
+  return lease;
+}
+
+// Whether the window might give away slots that are still being filled: what is needed and what
+// was guessed do not fit together.
+bool FfnStep::MustLandFirst(const LayerSlots& slots) const {
+  if (ahead_fills_.empty()) return false;
+  size_t together = needed_.size();
+  auto next = needed_.begin();
+  for (const uint32_t record : lookahead_.guess()) {
+    next = std::lower_bound(next, needed_.end(), record);
+    together += next == needed_.end() || *next != record;
+  }
+  return together > slots.window.num_slots();
+}
+
+absl::Status FfnStep::LandAhead(uint32_t layer, LayerSlots& slots) {
+  while (loader_->pending(layer) > 0) {
+    arrived_.clear();
+    failed_.clear();
+    SLUICE_RETURN_IF_ERROR(loader_->Next(layer, &arrived_, &failed_));
+    for (const RecordFailure& each : failed_) {
+      slots.window.Drop({{each.record, slots.window.slot(each.record)}});
+    }
+  }
+  ahead_fills_.clear();
   return absl::OkStatus();
 }
 
@@ -92,24 +155,22 @@ absl::Status FfnStep::RunBatches(uint32_t layer, LayerSlots& slots, size_t num_t
           : std::clamp<size_t>(kBatchBytes / slots.layout.record_bytes, 1, num_slots);
   for (size_t first = 0; first < needed_.size() || first == 0; first += batch) {
     const auto records = absl::MakeConstSpan(needed_).subspan(first, batch);
+    const bool whole = records.size() == needed_.size();
     const int64_t planning = NowNs();
+    // A guess was the first part of this token.
     const absl::Status status =
-        records.size() == needed_.size()
+        whole && !entered_ahead_
             ? slots.window.Advance(records, &fills_)
-            : slots.window.AdvanceBatch(records, /*first=*/first == 0, &fills_);
+            : slots.window.AdvanceBatch(records, first == 0 && !entered_ahead_, &fills_);
+    if (status.ok() && entered_ahead_ && whole) {
+      lookahead_.Learn(layer, ahead_fills_, needed_, fills_.size());
+    }
     meter_.memory_ns += NowNs() - planning;
     SLUICE_RETURN_IF_ERROR(status);
-    // However the batch ends early, by an exception too: no read goes on into a slot, and no slot
-    // claims to hold what was not read.
-    absl::Cleanup undo = [&] {
-      loader_->Cancel();
-      slots.window.Drop(fills_);
-    };
     meter_.records_missing += fills_.size();
     SLUICE_RETURN_IF_ERROR(RunBatch(layer, slots, records, num_tokens, x, y));
-    std::move(undo).Cancel();
+    fills_.clear();
   }
-  slots.PublishWindow();
   return absl::OkStatus();
 }
 
@@ -152,7 +213,8 @@ absl::Status FfnStep::RunBatch(uint32_t layer, LayerSlots& slots,
                                absl::Span<const uint32_t> records, size_t num_tokens,
                                const float* x, float* y) {
   SLUICE_RETURN_IF_ERROR(LoadAndComputeUp(layer, slots, records, num_tokens, x));
-  // Everything is here: the down products of non-zero neurons in ascending id order.
+  // Everything is here (what was only guessed too, so that the lease covers all reads): the down
+  // products of non-zero neurons in ascending id order.
   ListNeurons(slots, records);
   CountAndMask(layer, num_tokens);
   ComputeDown(slots.layout, num_tokens, y);
@@ -164,32 +226,55 @@ absl::Status FfnStep::LoadAndComputeUp(uint32_t layer, LayerSlots& slots,
                                        absl::Span<const uint32_t> records, size_t num_tokens,
                                        const float* x) {
   const int64_t start = NowNs();
+  SortOut(slots, records);
+  meter_.memory_ns += NowNs() - start;
+  if (!reads_.empty()) SLUICE_RETURN_IF_ERROR(loader_->Submit(layer, reads_));
+  const bool may_guess = one_token_ && !all_neurons_ && records.size() == needed_.size();
+  if (may_guess) SLUICE_RETURN_IF_ERROR(lookahead_.Start(layer + 1, x));
+
+  // The part that is here already, while the reads fly; then each piece as it lands.
+  if (shape_.overlap) ComputeUp(layer, slots, resident_, num_tokens, x);
+  while (loader_->pending(layer) > 0) {
+    if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
+    SLUICE_RETURN_IF_ERROR(TakeArrivals(layer, slots));
+    if (shape_.overlap) ComputeUp(layer, slots, arrived_, num_tokens, x);
+  }
+  if (!shape_.overlap) ComputeUp(layer, slots, records, num_tokens, x);
+  if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
+  return absl::OkStatus();
+}
+
+// Of `records`: what must be read, what is here, and (in neither list) what is on its way since
+// the layer before.
+void FfnStep::SortOut(LayerSlots& slots, absl::Span<const uint32_t> records) {
   reads_.clear();
   resident_.clear();
   size_t next_fill = 0;
-  for (uint32_t record : records) {
+  size_t next_ahead = 0;
+  for (const uint32_t record : records) {
+    while (next_ahead < ahead_fills_.size() && ahead_fills_[next_ahead].record < record) {
+      ++next_ahead;
+    }
     if (next_fill < fills_.size() && fills_[next_fill].record == record) {
       reads_.push_back({record, slots.slot_data(fills_[next_fill++].slot)});
+    } else if (next_ahead < ahead_fills_.size() && ahead_fills_[next_ahead].record == record) {
+      ++meter_.records_missing;
     } else {
       resident_.push_back(record);
     }
   }
-  if (!reads_.empty()) SLUICE_RETURN_IF_ERROR(loader_->Submit(layer, reads_));
-  meter_.memory_ns += NowNs() - start;
+}
 
-  // The part that is here already, while the reads fly; then each piece as it lands.
-  ComputeUp(layer, slots, resident_, num_tokens, x);
-  while (loader_->pending() > 0) {
-    if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
-    const int64_t waiting = loader_->stats().waiting_ns;
-    arrived_.clear();
-    SLUICE_RETURN_IF_ERROR(loader_->Next(&arrived_));
-    meter_.io_ns += loader_->stats().waiting_ns - waiting;
-    arrived_records_.clear();
-    for (uint32_t position : arrived_) arrived_records_.push_back(reads_[position].record);
-    ComputeUp(layer, slots, arrived_records_, num_tokens, x);
+// What has arrived for the layer, into arrived_. A record that could not be had is an error if it
+// is needed; one that was only guessed gives its slot back.
+absl::Status FfnStep::TakeArrivals(uint32_t layer, LayerSlots& slots) {
+  arrived_.clear();
+  failed_.clear();
+  SLUICE_RETURN_IF_ERROR(loader_->Next(layer, &arrived_, &failed_));
+  for (const RecordFailure& each : failed_) {
+    if (std::binary_search(needed_.begin(), needed_.end(), each.record)) return each.status;
+    slots.window.Drop({{each.record, slots.window.slot(each.record)}});
   }
-  if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   return absl::OkStatus();
 }
 

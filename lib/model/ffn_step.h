@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "lib/base/thread_pool.h"
 #include "lib/loader/bundle_loader.h"
+#include "lib/model/lookahead.h"
 #include "lib/model/neuron_cache.h"
 #include "lib/model/weights.h"
 
@@ -52,10 +53,9 @@ class FfnObserver {
 
 // What a session's FFN steps took, since the caller last zeroed it.
 struct FfnMeter {
-  int64_t io_ns = 0;      // compute waited for reads
-  int64_t memory_ns = 0;  // window, slots and read planning
+  int64_t memory_ns = 0;  // window and slots; the loader's planning is in its own account
   uint64_t records_needed = 0;
-  uint64_t records_missing = 0;
+  uint64_t records_missing = 0;  // of those, without a slot before the token; read ahead or not
   uint64_t neurons_predicted = 0;  // summed over tokens
   uint64_t neurons_active = 0;
 };
@@ -69,6 +69,9 @@ class FfnStep {
     size_t max_tokens = 1;      // that Run() is called with
     uint32_t max_records = 0;   // of any layer
     uint32_t max_rank = 0;      // of any predictor; 0 in dense mode
+    bool window = true;         // what Techniques says
+    bool overlap = true;
+    bool lookahead = true;
   };
 
   // All borrowed; `cancelled` is looked at between pieces of work of a few milliseconds.
@@ -83,16 +86,27 @@ class FfnStep {
   // no slot claims to hold what it does not, and the call may be repeated.
   absl::Status Run(uint32_t layer, size_t num_tokens, const float* x, float* y);
 
+  // Around the calls of Run() for all layers in turn. EndPass() after errors too: no layer is held
+  // and nothing is being read afterwards.
+  void BeginPass(size_t num_tokens);
+  void EndPass();
+  // Between pieces of work outside Run(): keeps the reads going.
+  void Tend() { loader_->Poll(); }
+
   // nullptr: none. With an observer every neuron is computed (the results stay the same).
   void set_observer(FfnObserver* observer) { observer_ = observer; }
   FfnObserver* observer() const { return observer_; }
   FfnMeter& meter() { return meter_; }
+  Lookahead& lookahead() { return lookahead_; }
 
   static uint64_t BytesFor(const Shape& shape);
 
  private:
   void ChooseActive(const LayerWeights& weights, size_t num_tokens, const float* x);
   void ListNeeded(const RecordLayout& layout);
+  LayerSlots::Lease Enter(uint32_t layer, LayerSlots& slots);
+  bool MustLandFirst(const LayerSlots& slots) const;
+  absl::Status LandAhead(uint32_t layer, LayerSlots& slots);
   absl::Status RunBatches(uint32_t layer, LayerSlots& slots, size_t num_tokens, const float* x,
                           float* y);
   absl::Status RunBatch(uint32_t layer, LayerSlots& slots, absl::Span<const uint32_t> records,
@@ -100,6 +114,8 @@ class FfnStep {
   absl::Status LoadAndComputeUp(uint32_t layer, LayerSlots& slots,
                                 absl::Span<const uint32_t> records, size_t num_tokens,
                                 const float* x);
+  void SortOut(LayerSlots& slots, absl::Span<const uint32_t> records);
+  absl::Status TakeArrivals(uint32_t layer, LayerSlots& slots);
   void ComputeUp(uint32_t layer, LayerSlots& slots, absl::Span<const uint32_t> records,
                  size_t num_tokens, const float* x);
   void ComputeUpOneToken(const float* up_bias, const RecordLayout& layout, const float* x);
@@ -115,8 +131,11 @@ class FfnStep {
   BundleLoader* const loader_;
   ThreadPool* const pool_;
   const std::atomic<bool>* const cancelled_;
+  Lookahead lookahead_;
   FfnObserver* observer_ = nullptr;
   FfnMeter meter_;
+  bool one_token_ = false;  // the pass is of one token alone
+  uint32_t num_done_ = 0;   // layers of the pass
 
   // Scratch, all reserved at construction.
   NeuronMasks predicted_;  // the active sets
@@ -125,9 +144,12 @@ class FfnStep {
   std::vector<float> predictor_scratch_;
   std::vector<float> outputs_;       // [neuron * num_tokens + token]
   std::vector<uint32_t> needed_;     // records
-  std::vector<SlotFill> fills_;      // of the batch
+  std::vector<SlotFill> fills_;        // of the batch
+  std::vector<SlotFill> ahead_fills_;  // of the layer, being read since the layer before
+  bool entered_ahead_ = false;         // the layer's token has begun with a guess
   std::vector<RecordRead> reads_;
-  std::vector<uint32_t> resident_, arrived_, arrived_records_;
+  std::vector<uint32_t> resident_, arrived_;
+  std::vector<RecordFailure> failed_;
   std::vector<uint32_t> neurons_;      // listed: of the records at hand, ascending
   std::vector<const void*> rows_;      // their bundles
   std::vector<float> dots_;

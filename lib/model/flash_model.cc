@@ -111,7 +111,10 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
                                    cache_->buffers()));
     BundleLoader::Options loader_options;
     loader_options.verify = o.verify_checksums;
-    loader_options.curve = resolved_.curve;
+    loader_options.join = o.techniques.join;
+    loader_options.split_bundles = !o.techniques.bundles;
+    if (o.techniques.join) loader_options.curve = resolved_.curve;
+    loader_options.pool = pool_.get();
     context->loader = std::make_unique<BundleLoader>(file_, std::move(engine), loader_options);
     context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
                                              context->loader.get(), pool_.get(),
@@ -119,6 +122,13 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
     context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
                                                  context->ffn.get(), pool_.get(),
                                                  &context->cancelled, o.prefill_chunk_tokens);
+    if (!o.techniques.keep_resident) {
+      SLUICE_ASSIGN_OR_RETURN(
+          std::unique_ptr<IoEngine> own,
+          MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
+      context->resident =
+          std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
+    }
     context->logits.resize(config_.vocab_size);
     context->samples.reserve(o.context_tokens);
     contexts_.push_back(std::move(context));

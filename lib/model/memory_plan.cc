@@ -209,6 +209,20 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   resolved.ffn.d_ffn = config.d_ffn;
   resolved.ffn.max_tokens = o.prefill_chunk_tokens;
   resolved.ffn.max_rank = resolved.sparse ? rank : 0;
+  resolved.ffn.window = o.techniques.window;
+  resolved.ffn.overlap = o.techniques.overlap;
+  resolved.ffn.lookahead = o.techniques.lookahead;
+  if (!o.techniques.keep_resident && o.max_sessions > 1) {
+    return absl::InvalidArgumentError("weights that are read again serve one session only");
+  }
+  if (!o.techniques.bundles) {
+    for (const RecordLayout& layout : file.layers()) {
+      if (BundleLoader::CanSplitBundles(layout)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          file.path(), ": rows cannot be read apart, with ", layout.neurons_per_record,
+          " neurons to a record and rows of ", layout.row_bytes(), " bytes"));
+    }
+  }
   for (const RecordLayout& layout : file.layers()) {
     resolved.ffn.max_records = std::max(resolved.ffn.max_records, layout.num_records);
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/io/host.h"
 
 namespace sluice {
 namespace {
@@ -25,13 +26,22 @@ LayerSlots::Lease::Lease(LayerSlots* slots, const std::atomic<bool>& cancelled) 
   slots->leased_ = true;
 }
 
-LayerSlots::Lease::~Lease() {
+LayerSlots::Lease LayerSlots::Lease::Try(LayerSlots* slots) {
+  Lease lease;
+  std::lock_guard<std::mutex> lock(slots->mutex_);
+  if (!slots->leased_) lease.slots_ = slots;
+  slots->leased_ = true;
+  return lease;
+}
+
+void LayerSlots::Lease::Release() {
   if (slots_ == nullptr) return;
   {
     std::lock_guard<std::mutex> lock(slots_->mutex_);
     slots_->leased_ = false;
   }
   slots_->freed_.notify_one();
+  slots_ = nullptr;
 }
 
 void LayerSlots::PublishWindow() {
@@ -49,7 +59,8 @@ absl::StatusOr<std::unique_ptr<NeuronCache>> NeuronCache::Create(
   for (size_t i = 0; i < layouts.size(); ++i) {
     total += uint64_t{slots_per_layer[i]} * layouts[i].record_bytes;
   }
-  SLUICE_ASSIGN_OR_RETURN(AlignedBuffer memory, AlignedBuffer::Allocate(total));
+  SLUICE_ASSIGN_OR_RETURN(AlignedBuffer memory,
+                          AlignedBuffer::AllocateAdvised(total, PreferLargePages));
   std::byte* next = memory.data();
   for (size_t i = 0; i < layouts.size(); ++i) {
     cache->layers_.push_back(

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,17 +30,25 @@ class LayerSlots {
         window(record_layout.num_records, num_slots, window_tokens),
         matrix_(slot_memory) {}
 
-  // The right to use `window` and the slots. Waits for whoever has it, but not when `cancelled`.
+  // The right to use `window` and the slots.
   class Lease {
    public:
+    Lease() = default;  // not held
+    // Waits for whoever has it, but not when `cancelled`.
     Lease(LayerSlots* slots, const std::atomic<bool>& cancelled);
-    ~Lease();
-    Lease(const Lease&) = delete;
-    Lease& operator=(const Lease&) = delete;
+    // Held only if nobody else has it now.
+    static Lease Try(LayerSlots* slots);
+    ~Lease() { Release(); }
+    Lease(Lease&& other) noexcept : slots_(std::exchange(other.slots_, nullptr)) {}
+    Lease& operator=(Lease&& other) noexcept {
+      std::swap(slots_, other.slots_);
+      return *this;
+    }
     bool held() const { return slots_ != nullptr; }
+    void Release();
 
    private:
-    LayerSlots* slots_;
+    LayerSlots* slots_ = nullptr;
   };
 
   std::byte* slot_data(uint32_t slot) {

@@ -118,7 +118,13 @@ absl::Status SessionImpl::Decode(int32_t token, absl::Span<float> logits) {
 absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits) {
   const LoaderStats before = context_->loader->stats();
   context_->ffn->meter() = FfnMeter();
+  context_->ffn->lookahead().meter() = LookaheadMeter();
   const int64_t start = NowNs();
+  int64_t rereading_ns = 0;
+  if (context_->resident != nullptr) {
+    SLUICE_RETURN_IF_ERROR(context_->resident->ReadAll());
+    rereading_ns = NowNs() - start;
+  }
   const auto on_layer = [&](uint32_t) {
     return !context_->cancelled.load(std::memory_order_relaxed);
   };
@@ -133,14 +139,26 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   const FfnMeter& meter = context_->ffn->meter();
   TokenSample sample;
   sample.total_ns = NowNs() - start;
-  sample.io_ns = meter.io_ns;
-  sample.memory_ns = meter.memory_ns;
-  sample.io_busy_ns = after.busy_ns - before.busy_ns;
-  sample.bytes = after.bytes - before.bytes;
+  const LookaheadMeter& ahead = context_->ffn->lookahead().meter();
+  sample.io_ns = after.waiting_ns - before.waiting_ns + after.starting_ns - before.starting_ns;
+  if (context_->resident != nullptr) {
+    sample.io_ns += rereading_ns;
+    sample.io_busy_ns += rereading_ns;
+    sample.bytes += context_->resident->bytes();
+    sample.needed_bytes += context_->resident->bytes();
+    sample.reads += context_->resident->reads();
+  }
+  sample.memory_ns =
+      meter.memory_ns + ahead.memory_ns + after.planning_ns - before.planning_ns;
+  sample.io_busy_ns += after.busy_ns - before.busy_ns;
+  sample.bytes += after.bytes - before.bytes;
   sample.gap_bytes = after.gap_bytes - before.gap_bytes;
-  sample.reads = after.reads - before.reads;
+  sample.reads += after.reads - before.reads;
   sample.records_needed = meter.records_needed;
   sample.records_missing = meter.records_missing;
+  sample.records_ahead = ahead.records;
+  sample.records_ahead_used = ahead.used;
+  sample.needed_bytes += meter.records_missing * model_->plan().record_bytes;
   sample.neurons_predicted = meter.neurons_predicted;
   sample.neurons_active = meter.neurons_active;
   if (context_->samples.size() < context_->samples.capacity()) {
@@ -156,6 +174,9 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   sum_.reads += sample.reads;
   sum_.records_needed += sample.records_needed;
   sum_.records_missing += sample.records_missing;
+  sum_.records_ahead += sample.records_ahead;
+  sum_.records_ahead_used += sample.records_ahead_used;
+  sum_.needed_bytes += sample.needed_bytes;
   sum_.neurons_predicted += sample.neurons_predicted;
   sum_.neurons_active += sample.neurons_active;
   return absl::OkStatus();
@@ -279,6 +300,12 @@ absl::Status SessionImpl::DecodeLoop(const GenerateOptions& options, Sampler* sa
   }
 }
 
+const char* SessionImpl::LookaheadState() const {
+  const LookaheadGain& gain = context_->ffn->lookahead().gain();
+  if (!gain.enabled() || !model_->weights().has_lookahead()) return "none";
+  return gain.pays() ? "on" : "off: it did not pay";
+}
+
 Stats SessionImpl::stats() const {
   Stats stats;
   stats.tokens = decoded_;
@@ -306,6 +333,15 @@ Stats SessionImpl::stats() const {
       n * model_->config().num_layers * static_cast<double>(model_->config().d_ffn);
   stats.active_fraction = static_cast<double>(sum_.neurons_active) / neurons;
   stats.predicted_fraction = static_cast<double>(sum_.neurons_predicted) / neurons;
+  stats.needed_bytes_per_token = static_cast<double>(sum_.needed_bytes) / n;
+  if (sum_.records_missing > 0) {
+    stats.lookahead_hit_rate = static_cast<double>(sum_.records_ahead_used) /
+                               static_cast<double>(sum_.records_missing);
+  }
+  stats.lookahead_wasted_bytes_per_token =
+      static_cast<double>((sum_.records_ahead - sum_.records_ahead_used) *
+                          model_->plan().record_bytes) / n;
+  stats.lookahead = LookaheadState();
   stats.window_tokens = model_->cache().MeanSpanTokens();
   stats.window_forced_evictions = model_->cache().ForcedEvictions();
   stats.prefill_tokens = prefill_tokens_;

@@ -14,6 +14,7 @@
 #include "lib/model/decoder.h"
 #include "lib/model/ffn_step.h"
 #include "lib/model/kv_cache.h"
+#include "lib/model/resident_reader.h"
 #include "lib/model/sampler.h"
 #include "sluice/session.h"
 
@@ -29,6 +30,7 @@ struct SessionContext {
   std::unique_ptr<BundleLoader> loader;
   std::unique_ptr<FfnStep> ffn;
   std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<ResidentReader> resident;  // only for the baseline that keeps nothing
   std::vector<float> logits;          // [vocab_size]
   std::vector<TokenSample> samples;   // reserved: context_tokens
   bool lent = false;                  // guarded by the model's mutex
@@ -68,6 +70,7 @@ class SessionImpl : public Session {
   absl::Status DecodeLoop(const GenerateOptions& options, Sampler* sampler, TextEmitter* text,
                           GenerateResult* result);
   // The status of a call that is over; a cancellation has then been used up.
+  const char* LookaheadState() const;
   absl::Status Settle(absl::Status status);
 
   const std::shared_ptr<FlashModelImpl> model_;

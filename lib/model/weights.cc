@@ -1,11 +1,13 @@
 #include "lib/model/weights.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
+#include "lib/io/host.h"
 
 namespace sluice {
 namespace {
@@ -53,7 +55,7 @@ class Weights::Loader {
     for (uint32_t i = 0; i < config_.num_layers; ++i) {
       SLUICE_RETURN_IF_ERROR(LoadLayer(i, &weights_->layers_[i]));
       if (with_predictors) {
-        SLUICE_RETURN_IF_ERROR(LoadPredictor(i, &weights_->layers_[i].predictor));
+        SLUICE_RETURN_IF_ERROR(LoadPredictor(i, &weights_->layers_[i]));
       }
     }
     return absl::OkStatus();
@@ -74,8 +76,10 @@ class Weights::Loader {
   }
 
   absl::StatusOr<const void*> Read(const TensorEntry& entry) {
-    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(entry.bytes));
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
+                            AlignedBuffer::AllocateAdvised(entry.bytes, PreferLargePages));
     SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    weights_->loaded_.push_back({entry.offset, buffer.span()});
     weights_->buffers_.push_back(std::move(buffer));
     return static_cast<const void*>(weights_->buffers_.back().data());
   }
@@ -133,7 +137,7 @@ class Weights::Loader {
     return absl::OkStatus();
   }
 
-  absl::Status LoadPredictor(uint32_t index, LowRankPredictor* predictor) {
+  absl::Status LoadPredictor(uint32_t index, LayerWeights* layer) {
     const std::string name = absl::StrCat("layers.", index, ".predictor.");
     SLUICE_ASSIGN_OR_RETURN(const TensorEntry* in_entry, Find(name + "in"));
     if (in_entry->shape.size() != 2 || in_entry->shape[0] < 1 ||
@@ -152,8 +156,24 @@ class Weights::Loader {
       return absl::DataLossError(absl::StrCat(file_.path(), ": the predictor of layer ", index,
                                               " has factors of two types"));
     }
-    *predictor = LowRankPredictor(in.data, out.data, in.type, bias, config_.d_model,
-                                  config_.d_ffn, static_cast<uint32_t>(rank));
+    layer->predictor = LowRankPredictor(in.data, out.data, in.type, bias, config_.d_model,
+                                        config_.d_ffn, static_cast<uint32_t>(rank));
+    return LoadLookahead(index, out, layer);
+  }
+
+  // Optional: an input factor and a bias; the output factor is the predictor's.
+  absl::Status LoadLookahead(uint32_t index, const kernels::Matrix& out, LayerWeights* layer) {
+    const std::string name = absl::StrCat("layers.", index, ".lookahead.");
+    if (index == 0 || file_.FindTensor(name + "in") == nullptr) return absl::OkStatus();
+    SLUICE_ASSIGN_OR_RETURN(const kernels::Matrix in,
+                            LoadMatrix(name + "in", out.cols, config_.d_model));
+    SLUICE_ASSIGN_OR_RETURN(const float* bias, LoadVector(name + "bias", config_.d_ffn));
+    if (in.type != out.type) {
+      return absl::DataLossError(absl::StrCat(file_.path(), ": the lookahead predictor of layer ",
+                                              index, " has factors of two types"));
+    }
+    layer->lookahead = LowRankPredictor(in.data, out.data, in.type, bias, config_.d_model,
+                                        config_.d_ffn, static_cast<uint32_t>(out.cols));
     return absl::OkStatus();
   }
 
@@ -168,6 +188,11 @@ absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
   auto weights = std::make_unique<Weights>();
   SLUICE_RETURN_IF_ERROR(Loader(file, config, weights.get()).LoadAll(with_predictors));
   return weights;
+}
+
+bool Weights::has_lookahead() const {
+  const auto has = [](const LayerWeights& layer) { return layer.lookahead.present(); };
+  return std::any_of(layers_.begin(), layers_.end(), has);
 }
 
 uint64_t Weights::ResidentBytes(const BundleFile& file) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "lib/base/aligned_buffer.h"
 #include "lib/format/bundle_file.h"
 #include "lib/kernels/kernels.h"
@@ -33,6 +34,7 @@ struct LayerWeights {
   const float* up_bias = nullptr;    // [d_ffn]
   const float* down_bias = nullptr;  // [d_model]
   LowRankPredictor predictor;        // present() only where loaded
+  LowRankPredictor lookahead;        // from the input of the layer before; present() as above
 };
 
 // Threads: const methods may overlap.
@@ -47,6 +49,7 @@ class Weights {
 
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
+  bool has_lookahead() const;
   const kernels::Matrix& embed_tokens() const { return embed_tokens_; }
   const kernels::Matrix& embed_positions() const { return embed_positions_; }
   const kernels::Matrix& lm_head() const { return lm_head_; }
@@ -56,6 +59,13 @@ class Weights {
   }
   const Norm& final_norm() const { return final_norm_; }
 
+  // A tensor as it was read: where it lies in the file, and its memory (padded to whole pages).
+  struct Loaded {
+    uint64_t offset = 0;
+    absl::Span<std::byte> memory;
+  };
+  const std::vector<Loaded>& loaded() const { return loaded_; }
+
   // Bytes that Load() would allocate, from the directory alone.
   static uint64_t ResidentBytes(const BundleFile& file);
   static uint64_t PredictorBytes(const BundleFile& file);
@@ -63,6 +73,7 @@ class Weights {
  private:
   class Loader;
   std::vector<AlignedBuffer> buffers_;
+  std::vector<Loaded> loaded_;
   std::vector<LayerWeights> layers_;
   kernels::Matrix embed_tokens_, embed_positions_, lm_head_, project_in_, project_out_;
   Norm final_norm_;

@@ -64,7 +64,7 @@ class TinyWriter {
                         const std::vector<uint64_t>& shape) {
     size_t count = 1;
     for (uint64_t size : shape) count *= size;
-    const std::string name = absl::StrCat("layers.", layer, ".predictor.", part);
+    const std::string name = absl::StrCat("layers.", layer, ".", part);
     return {name, type, shape, Pack(type, Values(name, count))};
   }
 
@@ -115,9 +115,16 @@ void WriteTinyModel(const std::string& path, const TinyModelOptions& options) {
     std::vector<NamedTensor> tensors;
     const uint64_t rank = options.predictor_rank;
     for (uint32_t i = 0; i < config.num_layers; ++i) {
-      tensors.push_back(tiny.Predictor(i, "in", ElementType::kF16, {rank, config.d_model}));
-      tensors.push_back(tiny.Predictor(i, "out", ElementType::kF16, {config.d_ffn, rank}));
-      tensors.push_back(tiny.Predictor(i, "bias", ElementType::kF32, {config.d_ffn}));
+      tensors.push_back(
+          tiny.Predictor(i, "predictor.in", ElementType::kF16, {rank, config.d_model}));
+      tensors.push_back(
+          tiny.Predictor(i, "predictor.out", ElementType::kF16, {config.d_ffn, rank}));
+      tensors.push_back(tiny.Predictor(i, "predictor.bias", ElementType::kF32, {config.d_ffn}));
+    }
+    for (uint32_t i = 1; i < config.num_layers && options.lookahead; ++i) {
+      tensors.push_back(
+          tiny.Predictor(i, "lookahead.in", ElementType::kF16, {rank, config.d_model}));
+      tensors.push_back(tiny.Predictor(i, "lookahead.bias", ElementType::kF32, {config.d_ffn}));
     }
     REQUIRE_OK((*writer)->ReplacePredictors(tensors, nlohmann::json::object()));
   }

@@ -22,6 +22,7 @@ struct TinyModelOptions {
   uint32_t vocab_size = 97;
   uint32_t max_positions = 96;
   uint32_t predictor_rank = 12;  // 0: no predictors
+  bool lookahead = true;  // with predictors: guesses of the next layer, mostly wrong ones
   // Changes a tensor before it is written.
   std::function<void(const std::string& name, std::vector<float>* values)> edit;
 };

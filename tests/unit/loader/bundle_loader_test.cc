@@ -164,15 +164,72 @@ TEST_CASE("what cannot be read is refused and nothing is pending", "[loader]") {
   CHECK(loader.pending() == 0);
   REQUIRE_OK(loader.Submit(0, {}));
   CHECK(loader.pending() == 0);
-  REQUIRE_OK(loader.Next(&arrived));
+  std::vector<RecordFailure> failed;
+  REQUIRE_OK(loader.Next(0, &arrived, &failed));
   CHECK(arrived.empty());
+  CHECK(failed.empty());
 
   REQUIRE_OK(loader.Submit(0, good.reads()));
-  CHECK(absl::IsFailedPrecondition(loader.Submit(1, good.reads())));
-  CHECK(loader.pending() == 3);
+  Destination ahead(bundle, 1, {2, 3});
+  REQUIRE_OK(loader.Submit(1, ahead.reads()));
+  CHECK(absl::IsFailedPrecondition(loader.Submit(2, Reads{{0, memory}})));
+  CHECK(loader.pending() == 5);
+  CHECK(loader.pending(0) == 3);
+  REQUIRE_OK(ahead.LoadNext(loader));
+  CHECK(loader.pending(1) == 0);
   REQUIRE_OK(good.LoadNext(loader));
   CHECK(loader.pending() == 0);
   CHECK(good.num_arrived() == 3);
+}
+
+TEST_CASE("a layer may be asked for more while its reads fly, behind another layer's", "[loader]") {
+  const TestBundle bundle(SmallLayouts(), 8);
+  BundleLoader loader(bundle.file(), bundle.Engine(2), {});
+  Destination ahead(bundle, 1, {0, 3, 5});
+  Destination demand(bundle, 1, {1, 4});
+  Destination current(bundle, 0, FirstRecords(9));
+  REQUIRE_OK(loader.Submit(1, ahead.reads()));
+  REQUIRE_OK(loader.Submit(0, current.reads()));
+  while (loader.pending(0) > 0) REQUIRE_OK(current.LoadNext(loader));
+  REQUIRE_OK(loader.Submit(1, demand.reads()));
+  loader.Poll();
+  CHECK(loader.pending(1) == 5);
+  std::vector<uint32_t> arrived;
+  std::vector<RecordFailure> failed;
+  while (loader.pending() > 0) REQUIRE_OK(loader.Next(1, &arrived, &failed));
+  std::sort(arrived.begin(), arrived.end());
+  CHECK(arrived == std::vector<uint32_t>{0, 1, 3, 4, 5});
+  CHECK(failed.empty());
+}
+
+TEST_CASE("bundles can be read in halves", "[loader]") {
+  auto layout = MakeRecordLayout(20, 2048, 2, ElementType::kF16);
+  REQUIRE_OK(layout);
+  REQUIRE(BundleLoader::CanSplitBundles(*layout));
+  const TestBundle bundle({*layout}, 9);
+  CHECK(!BundleLoader::CanSplitBundles(SmallLayouts()[0]));
+  std::vector<NotingEngine::Note> notes;
+  BundleLoader::Options options;
+  options.split_bundles = true;
+  BundleLoader loader(bundle.file(), std::make_unique<NotingEngine>(bundle.Engine(), &notes),
+                      options);
+  Destination destination(bundle, 0, {3, 4, 9}, {2, 0, 1});
+  REQUIRE_OK(destination.LoadAll(loader));
+  REQUIRE(notes.size() == 6);
+  for (const NotingEngine::Note& note : notes) CHECK(note.bytes == 4096);
+}
+
+TEST_CASE("without joining each record is a read", "[loader]") {
+  const TestBundle bundle(SmallLayouts(), 10);
+  std::vector<NotingEngine::Note> notes;
+  BundleLoader::Options options;
+  options.join = false;
+  options.curve = testing::SlowRequests();
+  BundleLoader loader(bundle.file(), std::make_unique<NotingEngine>(bundle.Engine(), &notes),
+                      options);
+  Destination destination(bundle, 0, {3, 4, 5, 7});
+  REQUIRE_OK(destination.LoadAll(loader));
+  CHECK(notes.size() == 4);
 }
 
 TEST_CASE("statistics count what was asked and what came", "[loader]") {

@@ -93,17 +93,18 @@ absl::Status Destination::LoadAll(BundleLoader& loader) {
 
 absl::Status Destination::LoadNext(BundleLoader& loader) {
   std::vector<uint32_t> arrived = {UINT32_MAX};  // Next() appends
-  const absl::Status status = loader.Next(&arrived);
+  std::vector<RecordFailure> failed;
+  const absl::Status status = loader.Next(layer_, &arrived, &failed);
   REQUIRE(arrived[0] == UINT32_MAX);
   if (!status.ok()) {
     REQUIRE(arrived.size() == 1);
+    REQUIRE(failed.empty());
     return status;
   }
-  REQUIRE(arrived.size() > 1);
+  REQUIRE(arrived.size() + failed.size() > 1);
   const RecordLayout& layout = bundle_.layout(layer_);
   for (size_t i = 1; i < arrived.size(); ++i) {
-    const uint32_t position = arrived[i];
-    REQUIRE(position < reads_.size());
+    const uint32_t position = PositionOf(arrived[i]);
     REQUIRE(!arrived_[position]);
     arrived_[position] = true;
     ++num_arrived_;
@@ -111,7 +112,20 @@ absl::Status Destination::LoadNext(BundleLoader& loader) {
     const char* expected = bundle_.content()->data() + layout.record_offset(read.record);
     REQUIRE(std::memcmp(read.destination, expected, layout.record_bytes) == 0);
   }
-  return status;
+  if (failed.empty()) return status;
+  for (const RecordFailure& each : failed) {
+    REQUIRE(!arrived_[PositionOf(each.record)]);
+    REQUIRE(!each.status.ok());
+  }
+  loader.Cancel();
+  return failed.front().status;
+}
+
+uint32_t Destination::PositionOf(uint32_t record) const {
+  const auto is_it = [&](const RecordRead& read) { return read.record == record; };
+  const auto found = std::find_if(reads_.begin(), reads_.end(), is_it);
+  REQUIRE(found != reads_.end());
+  return static_cast<uint32_t>(found - reads_.begin());
 }
 
 std::shared_ptr<const DeviceCurve> SlowRequests() {

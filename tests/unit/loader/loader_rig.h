@@ -51,11 +51,14 @@ class Destination {
 
   // Submits everything and takes delivery; each record once, with the bytes of the file.
   absl::Status LoadAll(BundleLoader& loader);
-  // One call of Next(), whose records are checked.
+  // One call of Next(), whose records are checked. The first failure of a record is returned,
+  // everything cancelled.
   absl::Status LoadNext(BundleLoader& loader);
   size_t num_arrived() const { return num_arrived_; }
 
  private:
+  uint32_t PositionOf(uint32_t record) const;
+
   const TestBundle& bundle_;
   uint32_t layer_;
   AlignedBuffer memory_;

@@ -115,6 +115,43 @@ TEST_CASE("gaps that are read through change no bits", "[model]") {
   CHECK(absl::IsInvalidArgument(PlanMemory(fixture.path, options).status()));
 }
 
+TEST_CASE("techniques change no bits, and looking ahead reads ahead", "[model]") {
+  TinyModelOptions wide = kTiny;
+  wide.d_model = 2048;  // a neuron to a record, halves of a page
+  const Fixture fixture(wide);
+  const std::vector<float> whole = fixture.Logits(OptionsFor(Mode::kSparse));
+  for (int off = 0; off < 6; ++off) {
+    ModelOptions options = OptionsFor(Mode::kSparse);
+    options.threads = 2;
+    options.techniques.window = off != 1;
+    options.techniques.bundles = off != 2;
+    options.techniques.join = off != 3;
+    options.techniques.overlap = off != 4;
+    options.techniques.lookahead = off != 5;
+    options.window_tokens = 1;  // slots enough for guesses, and reads for every token
+    auto session = fixture.Open(options)->CreateSession();
+    REQUIRE_OK(session);
+    std::vector<float> row(kTiny.vocab_size);
+    for (size_t t = 0; t < fixture.tokens.size(); ++t) {
+      INFO("without technique " << off << ", token " << t);
+      REQUIRE_OK((*session)->Decode(fixture.tokens[t], absl::MakeSpan(row)));
+      REQUIRE(std::equal(row.begin(), row.end(),
+                         whole.begin() + static_cast<ptrdiff_t>(t * row.size())));
+    }
+    const Stats stats = (*session)->stats();
+    const bool ahead = off == 0 || off == 2 || off == 3;
+    CHECK((stats.lookahead != "none") == ahead);
+    CHECK((stats.lookahead_hit_rate > 0) == ahead);
+    CHECK((stats.lookahead_wasted_bytes_per_token > 0) == ahead);
+    CHECK(stats.needed_bytes_per_token > 0);
+  }
+  // Four neurons to a record cannot be read by halves.
+  ModelOptions options = OptionsFor(Mode::kSparse);
+  options.techniques.bundles = false;
+  const Fixture narrow;
+  CHECK(absl::IsInvalidArgument(FlashModelImpl::Open(narrow.path, options, nullptr).status()));
+}
+
 TEST_CASE("sparse logits differ from dense ones", "[model]") {
   // Otherwise the test above would compare nothing.
   const Fixture fixture;
