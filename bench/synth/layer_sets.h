@@ -26,10 +26,10 @@ struct LayerFigures {
   double neurons = 0;          // counted tokens times the layer's neurons
   double records = 0;          // counted tokens times its records
   double active = 0, predicted = 0, both = 0;
-  double window_union = 0;     // predicted for one of kWindowTokens tokens, the one at hand the last
+  double window_union = 0;     // predicted for one of the last kWindowTokens tokens, this included
   double fresh = 0;            // predicted, and not for the kWindowTokens - 1 tokens before
-  double fresh_after_five = 0; // ... and not for the kWindowTokens tokens before
-  double runs = 0;             // into which the fresh ones fall: neurons side by side in the file
+  double fresh_after_five = 0; // ... and not for the kWindowTokens before
+  double runs = 0;             // that the fresh ones form: neurons side by side in the file
   double record_union = 0;     // records of window_union
   double guessed = 0, guessed_right = 0;  // right: predicted then
 

@@ -8,6 +8,8 @@
 // The weights are random: such a model says nothing, but it reads, misses and computes as much as
 // OPT 6.7B does in "LLM in a flash".
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -42,8 +44,9 @@ struct Arguments {
 
 double SecondsSince(int64_t start) { return static_cast<double>(NowNs() - start) / 1e9; }
 
-// A line on stderr that is written over; a file as stderr gets the last one alone.
+// A line that is written over, on a terminal alone.
 void Progress(const char* stage, uint32_t done, uint32_t total) {
+  if (isatty(STDERR_FILENO) == 0) return;
   std::fprintf(stderr, "\r%-10s %u of %u layers", stage, done, total);
   if (done == total) std::fprintf(stderr, "\n");
 }

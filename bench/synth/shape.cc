@@ -24,8 +24,8 @@ constexpr NamedShape kShapes[] = {
 };
 constexpr uint32_t kDefaultContext = 2048;
 constexpr uint32_t kPositionOffset = 2;  // as OPT's table has
-// OPT 6.7B has rank 128 in its first 28 layers and 1024 in its last 4. With fewer than 64 the length
-// of a token's planted part, which all neurons share, varies so much that layers do too.
+// OPT 6.7B has rank 128 in its first 28 layers and 1024 in its last 4. With fewer than 64 the
+// length of a token's planted part, which all neurons share, varies so much that layers do too.
 constexpr uint32_t kRankShare = 32, kLastRankShare = 4, kLastLayersShare = 8, kLeastRank = 64;
 
 uint32_t Or(uint32_t value, uint32_t fallback) { return value != 0 ? value : fallback; }

@@ -155,8 +155,8 @@ absl::Status ModelWriter::Layer(uint32_t layer, const TensorMapping& mapping,
   return Rows(mapping.ours, mapping.shape[0],
               [&, matrix = matrix, scale = scale](uint32_t first, uint32_t count, float* scratch,
                                                   std::byte* out) {
-                AttentionRows(shape_, options_.calibration.seed, layer, matrix, scale, first, count, scratch,
-                              out);
+                AttentionRows(shape_, options_.calibration.seed, layer, matrix, scale, first,
+                              count, scratch, out);
               });
 }
 

@@ -46,7 +46,7 @@ struct ModelOptions {
   // Compute threads, the caller's included, at most 256. 0: by affinity mask and CPU quota.
   uint32_t threads = 0;
   Engine engine = Engine::kAuto;
-  // Reads in flight, at most 4096. 0: 64.
+  // Reads in flight, at most 4096. 0: 128.
   uint32_t queue_depth = 0;
   // Prompt tokens that go through a layer together, at most 512. 0: 32. More: fewer reads, more
   // scratch; above 32 only where the budget has room for it.

@@ -217,12 +217,13 @@ absl::Status BundleLoader::State::Distribute() {
   return status;
 }
 
-absl::Status BundleLoader::Next(uint32_t layer, std::vector<uint32_t>* arrived,
+absl::Status BundleLoader::Next(uint32_t layer, size_t least, std::vector<uint32_t>* arrived,
                                 std::vector<RecordFailure>* failed) {
   State& state = *state_;
   LayerReads* const from = state.Find(layer);
   if (from == nullptr) return absl::OkStatus();
-  while (!from->has_landed()) {
+  least = std::clamp<size_t>(least, 1, from->pending());
+  while (from->num_landed() < least) {
     absl::Status waited;
     {
       ScopedTimer timer(&state.stats.waiting_ns);

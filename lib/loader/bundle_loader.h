@@ -69,9 +69,9 @@ class BundleLoader {
   absl::Status Submit(uint32_t layer, absl::Span<const RecordRead> reads);
 
   // Appends records of the layer that have arrived and passed their checksum, and those that have
-  // not; waits for at least one while any is pending. The returned Status is about the engine
-  // itself: nothing of any layer is pending then.
-  absl::Status Next(uint32_t layer, std::vector<uint32_t>* arrived,
+  // not; waits for `least` of them (at least one; all that are pending, where those are fewer). The
+  // returned Status is about the engine itself: nothing of any layer is pending then.
+  absl::Status Next(uint32_t layer, size_t least, std::vector<uint32_t>* arrived,
                     std::vector<RecordFailure>* failed);
 
   // Takes note of what has arrived and starts what is queued, without waiting: between pieces of

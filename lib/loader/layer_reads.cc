@@ -28,6 +28,7 @@ void LayerReads::Begin(uint32_t layer) {
   layer_ = layer;
   pending_ = 0;
   next_landed_ = 0;
+  num_landed_ = 0;
   records_.clear();
   extents_.clear();
   progress_.clear();
@@ -99,7 +100,9 @@ bool LayerReads::Land(uint64_t tag, const absl::Status& status) {
   if (tag >= progress_.size() || progress_[tag].parts_left == 0) return false;
   Progress& progress = progress_[tag];
   if (progress.status.ok()) progress.status = status;
-  if (--progress.parts_left == 0) landed_.push_back(static_cast<uint32_t>(tag));
+  if (--progress.parts_left > 0) return true;
+  landed_.push_back(static_cast<uint32_t>(tag));
+  num_landed_ += extents_[tag].count;
   return true;
 }
 
@@ -107,6 +110,7 @@ LayerReads::Piece LayerReads::Take() {
   const uint32_t index = landed_[next_landed_++];
   const Extent& extent = extents_[index];
   pending_ -= extent.count;
+  num_landed_ -= extent.count;
   const auto records = absl::MakeConstSpan(records_).subspan(extent.first, extent.count);
   return {records, &progress_[index].status,
           records.back().record - records.front().record + 1};

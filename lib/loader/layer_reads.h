@@ -53,6 +53,8 @@ class LayerReads {
   // A read has come back. False: there is no such read.
   bool Land(uint64_t tag, const absl::Status& status);
   bool has_landed() const { return next_landed_ < landed_.size(); }
+  // Records that have landed and have not been taken.
+  size_t num_landed() const { return num_landed_; }
 
   struct Piece {
     absl::Span<const RecordRead> records;
@@ -84,6 +86,7 @@ class LayerReads {
   std::vector<IoRead> reads_;
   std::vector<uint32_t> landed_;  // extents, in the order in which they came
   size_t next_landed_ = 0;
+  size_t num_landed_ = 0;
 };
 
 }  // namespace sluice

@@ -21,6 +21,9 @@ constexpr uint32_t kBatchShare = 2;
 // The least work for one thread at a time: below it, handing over costs more than it saves.
 constexpr size_t kGrainBytes = 64 << 10;
 constexpr size_t kMinColumns = 256;
+// Records that are computed together as they arrive, at least: each piece is a hand-over to other
+// threads, and when many are on their way half of them are waited for.
+constexpr size_t kLeastPiece = 48;
 // Rows handed to AccumulateRows() at once, from the stack.
 constexpr size_t kDownRows = 128;
 // Tokens handed to RowDot() at once, from the stack. Any number gives the same bits.
@@ -139,7 +142,7 @@ absl::Status FfnStep::LandAhead(uint32_t layer, LayerSlots& slots) {
   while (loader_->pending(layer) > 0) {
     arrived_.clear();
     failed_.clear();
-    SLUICE_RETURN_IF_ERROR(loader_->Next(layer, &arrived_, &failed_));
+    SLUICE_RETURN_IF_ERROR(loader_->Next(layer, SIZE_MAX, &arrived_, &failed_));
     for (const RecordFailure& each : failed_) {
       slots.window.Drop({{each.record, slots.window.slot(each.record)}});
     }
@@ -239,7 +242,9 @@ absl::Status FfnStep::LoadAndComputeUp(uint32_t layer, LayerSlots& slots,
   if (shape_.overlap) ComputeUp(layer, slots, resident_, num_tokens, x);
   while (loader_->pending(layer) > 0) {
     if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
-    SLUICE_RETURN_IF_ERROR(TakeArrivals(layer, slots));
+    const size_t least =
+        shape_.overlap ? std::max(kLeastPiece, loader_->pending(layer) / 2) : SIZE_MAX;
+    SLUICE_RETURN_IF_ERROR(TakeArrivals(layer, least, slots));
     if (shape_.overlap) ComputeUp(layer, slots, arrived_, num_tokens, x);
   }
   if (!shape_.overlap) ComputeUp(layer, slots, records, num_tokens, x);
@@ -270,10 +275,10 @@ void FfnStep::SortOut(LayerSlots& slots, absl::Span<const uint32_t> records) {
 
 // What has arrived for the layer, into arrived_. A record that could not be had is an error if it
 // is needed; one that was only guessed gives its slot back.
-absl::Status FfnStep::TakeArrivals(uint32_t layer, LayerSlots& slots) {
+absl::Status FfnStep::TakeArrivals(uint32_t layer, size_t least, LayerSlots& slots) {
   arrived_.clear();
   failed_.clear();
-  SLUICE_RETURN_IF_ERROR(loader_->Next(layer, &arrived_, &failed_));
+  SLUICE_RETURN_IF_ERROR(loader_->Next(layer, least, &arrived_, &failed_));
   for (const RecordFailure& each : failed_) {
     if (std::binary_search(needed_.begin(), needed_.end(), each.record)) return each.status;
     slots.window.Drop({{each.record, slots.window.slot(each.record)}});

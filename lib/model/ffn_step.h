@@ -115,7 +115,7 @@ class FfnStep {
                                 absl::Span<const uint32_t> records, size_t num_tokens,
                                 const float* x);
   void SortOut(LayerSlots& slots, absl::Span<const uint32_t> records);
-  absl::Status TakeArrivals(uint32_t layer, LayerSlots& slots);
+  absl::Status TakeArrivals(uint32_t layer, size_t least, LayerSlots& slots);
   void ComputeUp(uint32_t layer, LayerSlots& slots, absl::Span<const uint32_t> records,
                  size_t num_tokens, const float* x);
   void ComputeUpOneToken(const float* up_bias, const RecordLayout& layout, const float* x);

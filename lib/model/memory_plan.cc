@@ -20,7 +20,7 @@ namespace sluice {
 namespace {
 
 constexpr uint32_t kDefaultContext = 2048;
-constexpr uint32_t kDefaultQueueDepth = 64;
+constexpr uint32_t kDefaultQueueDepth = 128;
 constexpr uint32_t kMaxChunk = 512;
 constexpr uint32_t kMaxSessions = 256;
 constexpr uint32_t kMaxThreads = 256;

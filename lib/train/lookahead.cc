@@ -80,7 +80,7 @@ ScoreHistogram ScoreGuesses(const FloatMatrix& before, const Factors& guess,
 }
 
 // Cuts where as many are guessed as are predicted; sets what that is worth, and returns the cut.
-float Cut(const ScoreHistogram& histogram, size_t d_ffn, Lookahead* out) {
+float Cut(const ScoreHistogram& histogram, size_t d_ffn, TrainedLookahead* out) {
   uint64_t predicted = 0;
   for (const uint64_t count : histogram.active) predicted += count;
   uint64_t guessed = 0, both = 0;
@@ -101,8 +101,9 @@ float Cut(const ScoreHistogram& histogram, size_t d_ffn, Lookahead* out) {
 
 }  // namespace
 
-absl::StatusOr<Lookahead> TrainLookahead(LookaheadData data, const StoredPredictor& predictor,
-                                         float threshold, ThreadPool* pool) {
+absl::StatusOr<TrainedLookahead> TrainLookahead(LookaheadData data,
+                                                const StoredPredictor& predictor,
+                                                float threshold, ThreadPool* pool) {
   SLUICE_ASSIGN_OR_RETURN(
       Factors guess, Regress(std::move(data.before), data.inputs, predictor.rounded, pool));
   RoundTo(predictor.type, &guess.in_t);
@@ -112,7 +113,7 @@ absl::StatusOr<Lookahead> TrainLookahead(LookaheadData data, const StoredPredict
   const ScoreHistogram histogram = ScoreGuesses(
       data.held_out_before, guess,
       PredictedSets(data.held_out_inputs, predictor.rounded, threshold, pool), pool);
-  Lookahead out;
+  TrainedLookahead out;
   const float cut = Cut(histogram, guess.bias.size(), &out);
   out.in_t = std::move(guess.in_t);
   out.bias = std::move(guess.bias);
@@ -121,7 +122,7 @@ absl::StatusOr<Lookahead> TrainLookahead(LookaheadData data, const StoredPredict
 }
 
 void AppendLookahead(uint32_t layer, const StoredPredictor& predictor,
-                     const Lookahead& lookahead, std::vector<NamedTensor>* tensors) {
+                     const TrainedLookahead& lookahead, std::vector<NamedTensor>* tensors) {
   const std::string name = absl::StrCat("layers.", layer, ".lookahead.");
   const uint64_t rank = lookahead.in_t.cols, d_model = lookahead.in_t.rows;
   tensors->push_back(MakeNamedTensor(name + "in", predictor.type, {rank, d_model},

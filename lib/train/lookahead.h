@@ -20,7 +20,7 @@ struct LookaheadData {
 };
 
 // Of the held-out tokens. Recall and precision are those of the predicted set, not of the truth.
-struct Lookahead {
+struct TrainedLookahead {
   FloatMatrix in_t;         // [d_model, rank], values that the predictor's type holds exactly
   std::vector<float> bias;  // [d_ffn], with the threshold
   double recall = 0;
@@ -36,12 +36,13 @@ struct Lookahead {
 // guessed as are predicted. Fitting the guesses themselves by gradient descent from there was
 // tried: no better, since the hidden values come out to nine tenths (tales-7m).
 //   threshold  of the predictor
-absl::StatusOr<Lookahead> TrainLookahead(LookaheadData data, const StoredPredictor& predictor,
-                                         float threshold, ThreadPool* pool);
+absl::StatusOr<TrainedLookahead> TrainLookahead(LookaheadData data,
+                                                const StoredPredictor& predictor,
+                                                float threshold, ThreadPool* pool);
 
 // "layers.<i>.lookahead.in" and ".bias".
 void AppendLookahead(uint32_t layer, const StoredPredictor& predictor,
-                     const Lookahead& lookahead, std::vector<NamedTensor>* tensors);
+                     const TrainedLookahead& lookahead, std::vector<NamedTensor>* tensors);
 
 }  // namespace sluice::train
 

@@ -105,7 +105,7 @@ class Training {
   Thresholds thresholds_;
   size_t placement_tokens_ = 0;                // of the layer with the most
   std::vector<std::vector<uint32_t>> orders_;  // by layer; none: not placed
-  std::vector<Lookahead> lookaheads_;          // by layer, the first of them empty
+  std::vector<TrainedLookahead> lookaheads_;          // by layer, the first of them empty
 };
 
 void Training::CountParameters(const BundleFile& file, const ModelConfig& config) {
@@ -265,7 +265,7 @@ nlohmann::json Training::TextJson() const {
 
 nlohmann::json Training::TrainingJson() const {
   uint64_t lookahead_parameters = 0;
-  for (const Lookahead& lookahead : lookaheads_) lookahead_parameters += lookahead.parameters();
+  for (const TrainedLookahead& each : lookaheads_) lookahead_parameters += each.parameters();
   const double parameters = static_cast<double>(std::max<uint64_t>(model_parameters_, 1));
   nlohmann::json json = TextJson();
   json.update(

@@ -129,7 +129,7 @@ TEST_CASE("without verification wrong bytes pass", "[loader][fault]") {
   REQUIRE_OK(faulty.loader->Submit(0, destination.reads()));
   std::vector<uint32_t> arrived;
   std::vector<RecordFailure> failed;
-  REQUIRE_OK(faulty.loader->Next(0, &arrived, &failed));
+  REQUIRE_OK(faulty.loader->Next(0, 1, &arrived, &failed));
   CHECK(failed.empty());
   CHECK(arrived == std::vector<uint32_t>{0, 1});
   CHECK(faulty.loader->stats().verifying_ns == 0);

@@ -165,7 +165,7 @@ TEST_CASE("what cannot be read is refused and nothing is pending", "[loader]") {
   REQUIRE_OK(loader.Submit(0, {}));
   CHECK(loader.pending() == 0);
   std::vector<RecordFailure> failed;
-  REQUIRE_OK(loader.Next(0, &arrived, &failed));
+  REQUIRE_OK(loader.Next(0, 1, &arrived, &failed));
   CHECK(arrived.empty());
   CHECK(failed.empty());
 
@@ -196,7 +196,9 @@ TEST_CASE("a layer may be asked for more while its reads fly, behind another lay
   CHECK(loader.pending(1) == 5);
   std::vector<uint32_t> arrived;
   std::vector<RecordFailure> failed;
-  while (loader.pending() > 0) REQUIRE_OK(loader.Next(1, &arrived, &failed));
+  REQUIRE_OK(loader.Next(1, 4, &arrived, &failed));
+  CHECK(arrived.size() >= 4);
+  while (loader.pending() > 0) REQUIRE_OK(loader.Next(1, SIZE_MAX, &arrived, &failed));
   std::sort(arrived.begin(), arrived.end());
   CHECK(arrived == std::vector<uint32_t>{0, 1, 3, 4, 5});
   CHECK(failed.empty());

@@ -94,7 +94,7 @@ absl::Status Destination::LoadAll(BundleLoader& loader) {
 absl::Status Destination::LoadNext(BundleLoader& loader) {
   std::vector<uint32_t> arrived = {UINT32_MAX};  // Next() appends
   std::vector<RecordFailure> failed;
-  const absl::Status status = loader.Next(layer_, &arrived, &failed);
+  const absl::Status status = loader.Next(layer_, 1, &arrived, &failed);
   REQUIRE(arrived[0] == UINT32_MAX);
   if (!status.ok()) {
     REQUIRE(arrived.size() == 1);

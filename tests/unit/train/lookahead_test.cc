@@ -36,7 +36,7 @@ StoredPredictor MakePredictor(uint64_t seed) {
   return Round(factors, std::vector<float>(kModel));
 }
 
-absl::StatusOr<Lookahead> TrainPair(const StoredPredictor& predictor, float noise,
+absl::StatusOr<TrainedLookahead> TrainPair(const StoredPredictor& predictor, float noise,
                                     float threshold, int threads) {
   ThreadPool pool(threads);
   Pair training = MakePair(3000, noise, testing::Seed() + 10);
