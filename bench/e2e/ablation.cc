@@ -172,7 +172,9 @@ absl::Status Measure(Arguments* arguments, const std::vector<RowSpec>& rows, Rep
   Say("measuring the device again");
   SLUICE_ASSIGN_OR_RETURN(const DeviceReport end, MeasureCurve(context.plain_model));
   report->device_curve = {{"start", CurveJson(start)}, {"end", CurveJson(end)}};
-  report->rates.device_gb_per_s = std::max(start.best.gb_per_s, end.best.gb_per_s);
+  const double curve = std::max(start.best.gb_per_s, end.best.gb_per_s);
+  report->rates.device_gb_per_s = BestDeviceRate(curve, report->rows);
+  if (report->rates.device_gb_per_s > curve) Say("a row read faster than the device curve's best");
   return absl::OkStatus();
 }
 

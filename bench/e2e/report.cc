@@ -10,7 +10,7 @@ namespace sluice::bench {
 namespace {
 
 constexpr double kMiB = 1 << 20;
-// A naive row that reads more slowly than this share of the curve is a poor baseline.
+// A naive row that reads more slowly than this share of the best rate is a poor baseline.
 constexpr double kSequentialShare = 0.9;
 
 double Number(const nlohmann::json& object, const char* key) {
@@ -51,7 +51,7 @@ std::string Remark(const RowResult& row, const MachineRates& rates) {
   std::vector<std::string> remarks;
   const double share = Number(row.stats, "read_gb_per_s") / std::max(rates.device_gb_per_s, 1e-9);
   if (row.spec.name == "naive" && share < kSequentialShare) {
-    remarks.push_back(absl::StrFormat("read at %.0f %% of the curve's best", 100 * share));
+    remarks.push_back(absl::StrFormat("read at %.0f %% of the device's best", 100 * share));
   }
   const double bytes = Number(row.stats, "bytes_per_token");
   if (row.spec.limit == MemoryLimit::kNone && bytes > 0) {
@@ -59,7 +59,7 @@ std::string Remark(const RowResult& row, const MachineRates& rates) {
   }
   const auto roofline = RooflineOf(row.stats, rates);
   if (roofline && MedianMs(row) < roofline->ms) {
-    remarks.push_back("below its roofline: the machine was slower when it was measured");
+    remarks.push_back("below its roofline: the rates were measured in a slower minute");
   }
   if (row.cgroup.peak_bytes > row.limit_bytes && row.limit_bytes > 0) {
     remarks.push_back("went over its limit");
@@ -139,6 +139,14 @@ std::optional<Roofline> RooflineOf(const nlohmann::json& stats, const MachineRat
   const double device = Number(stats, "needed_bytes_per_token") / (rates.device_gb_per_s * 1e6);
   const double memory = Number(stats, "dram_bytes_per_token") / (rates.memory_gb_per_s * 1e6);
   return Roofline{std::max(device, memory), device > memory};
+}
+
+double BestDeviceRate(double curve_gb_per_s, const std::vector<RowResult>& rows) {
+  double best = curve_gb_per_s;
+  for (const RowResult& row : rows) {
+    if (row.ok()) best = std::max(best, Number(row.stats, "read_gb_per_s"));
+  }
+  return best;
 }
 
 double MedianMs(const RowResult& row) { return row.ok() ? Time(row, "total", "median") : 0; }

@@ -14,7 +14,9 @@ namespace sluice::bench {
 
 // What the machine gave on the day.
 struct MachineRates {
-  double device_gb_per_s = 0;  // best point of the device curves
+  // Best point of the device curves, or the rate of the row that read faster than that: a curve
+  // taken in a slow minute must not flatter.
+  double device_gb_per_s = 0;
   double memory_gb_per_s = 0;
 };
 
@@ -30,6 +32,9 @@ std::optional<Roofline> RooflineOf(const nlohmann::json& stats, const MachineRat
 // Median milliseconds of a token; 0 where the row did not run.
 double MedianMs(const RowResult& row);
 
+// `curve_gb_per_s`, or what a row sustained while it was reading, whichever is more.
+double BestDeviceRate(double curve_gb_per_s, const std::vector<RowResult>& rows);
+
 struct Report {
   std::string shape;               // empty: a file of the user's
   std::string model;
@@ -44,7 +49,7 @@ struct Report {
 };
 
 // {"naive_over_all", "resident_over_all", "all_over_roofline"} of medians, null where a row is
-// missing; "naive_at_curve_over_all" takes the naive row's reads at the curve's best rate, as the
+// missing; "naive_at_curve_over_all" takes the naive row's reads at the device's best rate, as the
 // paper does, so that a slow baseline does not flatter. Empty when they are withheld.
 nlohmann::json Ratios(const Report& report);
 nlohmann::json ReportJson(const Report& report);

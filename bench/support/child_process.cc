@@ -15,8 +15,9 @@
 #include <iterator>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 namespace sluice::bench {
 namespace {
@@ -105,10 +106,11 @@ void Wait(pid_t child, ChildResult* result) {
 
 std::string ChildResult::What() const {
   if (signal != 0) return absl::StrCat("killed by signal ", signal);
-  const absl::string_view text = absl::StripAsciiWhitespace(errors);
-  const size_t line = text.rfind('\n');
-  return absl::StrCat("exit status ", exit_code, ": ",
-                      line == absl::string_view::npos ? text : text.substr(line + 1));
+  // The last two lines: many programs end in advice, or in the line of a stack.
+  std::vector<std::string> lines =
+      absl::StrSplit(errors, absl::ByAnyChar("\r\n"), absl::SkipWhitespace());
+  if (lines.size() > 2) lines.erase(lines.begin(), lines.end() - 2);
+  return absl::StrCat("exit status ", exit_code, ": ", absl::StrJoin(lines, " / "));
 }
 
 absl::StatusOr<ChildResult> RunChild(const std::vector<std::string>& argv,

@@ -18,7 +18,7 @@ struct ChildResult {
   uint64_t peak_rss_bytes = 0;
 
   bool ok() const { return signal == 0 && exit_code == 0; }
-  // "killed by signal 9", "exit status 1: <last line of stderr>"
+  // "killed by signal 9", "exit status 1: <last two lines of stderr>"
   std::string What() const;
 };
 

@@ -121,6 +121,15 @@ TEST_CASE("the roofline is the slower of device and memory", "[bench]") {
   CHECK_FALSE(RooflineOf(stats, {0, 10}));
 }
 
+TEST_CASE("a row that reads faster than the curve sets the device's rate", "[bench]") {
+  std::vector<RowResult> rows = {Result("naive", 1), Result("hybrid", 1)};
+  rows[0].stats["read_gb_per_s"] = 4;
+  CHECK(BestDeviceRate(2, rows) == 4);
+  CHECK(BestDeviceRate(5, rows) == 5);
+  rows[0].error = "killed";
+  CHECK(BestDeviceRate(2, rows) == 2);
+}
+
 TEST_CASE("ratios come from medians, and not from rows that failed", "[bench]") {
   Report report;
   report.rates = {2, 10};

@@ -74,10 +74,10 @@ TEST_CASE("a host without a limit says what is missing", "[bench]") {
 }
 
 TEST_CASE("a program's words and end are kept", "[bench]") {
-  auto child = RunChild({"sh", "-c", "echo out; echo first >&2; echo last >&2; exit 3"}, {});
+  auto child = RunChild({"sh", "-c", "echo out; echo 1 >&2; echo 2 >&2; echo 3 >&2; exit 3"}, {});
   REQUIRE_OK(child);
   CHECK(child->output == "out\n");
-  CHECK(child->What() == "exit status 3: last");
+  CHECK(child->What() == "exit status 3: 2 / 3");
   CHECK_FALSE(child->ok());
   child = RunChild({"sh", "-c", "kill -9 $$"}, {});
   REQUIRE_OK(child);
