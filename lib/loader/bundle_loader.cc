@@ -9,6 +9,7 @@
 #include "lib/base/aligned_buffer.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
+#include "lib/loader/cost_estimate.h"
 #include "lib/loader/layer_reads.h"
 #include "lib/loader/read_planner.h"
 
@@ -42,8 +43,15 @@ struct BundleLoader::State {
     verdicts.reserve(most);
   }
 
+  // What reads of one size of record cost; corrected by what is observed.
+  struct Costs {
+    ReadCosts costs;
+    CostEstimate estimate;
+  };
+
   void PrepareForGaps();
-  const ReadCosts* CostsOf(const RecordLayout& of) const;
+  Costs* CostsOf(const RecordLayout& of);
+  void ObserveCosts(const RecordLayout& of);
   absl::Status Check(uint32_t layer, absl::Span<const RecordRead> wanted) const;
   absl::StatusOr<LayerReads*> Choose(uint32_t layer, size_t count);
   LayerReads* Find(uint32_t layer);
@@ -57,7 +65,11 @@ struct BundleLoader::State {
 
   std::shared_ptr<const BundleFile> file;
   Options options;
-  std::vector<ReadCosts> costs;  // one for each size of record; empty: no gap is read through
+  std::vector<Costs> costs;  // one for each size of record; empty: no gap is read through
+  // When the reader was last idle: what it had read and how long it had been busy.
+  uint64_t idle_reads = 0, idle_bytes = 0;
+  int64_t idle_busy_ns = 0;
+  uint64_t all_reads = 0, all_bytes = 0;  // as in stats, but never reset
   // Where the bytes of gaps go; nobody looks at them, so all reads share it. Outlives the reader.
   AlignedBuffer sink;
   BatchReader reader;
@@ -93,15 +105,16 @@ BundleLoader::BundleLoader(std::shared_ptr<const BundleFile> file,
 
 void BundleLoader::State::PrepareForGaps() {
   if (options.curve == nullptr) return;
-  uint64_t sink_bytes = 0;
   for (const RecordLayout& each : file->layers()) {
     const uint64_t record_bytes = each.record_bytes;
     if (CostsOf(each) != nullptr) continue;
-    costs.emplace_back(*options.curve, record_bytes, options.max_extent_bytes);
-    sink_bytes = std::max(sink_bytes, costs.back().max_gap() * record_bytes);
+    const uint64_t largest = std::max(options.max_extent_bytes, record_bytes);
+    costs.push_back({ReadCosts(*options.curve, record_bytes, options.max_extent_bytes),
+                     CostEstimate(*options.curve, record_bytes, largest)});
   }
-  absl::StatusOr<AlignedBuffer> memory = AlignedBuffer::Allocate(sink_bytes);
-  if (sink_bytes == 0 || !memory.ok()) {
+  // What is observed later may make larger gaps pay, so there is room for the largest.
+  absl::StatusOr<AlignedBuffer> memory = AlignedBuffer::Allocate(ReadCosts::kMaxGapBytes);
+  if (!memory.ok()) {
     costs.clear();
     return;
   }
@@ -110,11 +123,25 @@ void BundleLoader::State::PrepareForGaps() {
 }
 
 // Layers rarely differ in the size of their records.
-const ReadCosts* BundleLoader::State::CostsOf(const RecordLayout& of) const {
-  for (const ReadCosts& each : costs) {
-    if (each.record_bytes() == of.record_bytes) return &each;
+BundleLoader::State::Costs* BundleLoader::State::CostsOf(const RecordLayout& of) {
+  for (Costs& each : costs) {
+    if (each.costs.record_bytes() == of.record_bytes) return &each;
   }
   return nullptr;
+}
+
+// Before a submission: whenever the reader is idle, what it did since it last was is an observation
+// (of the layer that is asked for now; layers rarely differ).
+void BundleLoader::State::ObserveCosts(const RecordLayout& of) {
+  Costs* const known = CostsOf(of);
+  if (known == nullptr || reader.outstanding() > 0) return;
+  const int64_t busy_ns = reader.busy_ns();
+  known->estimate.Observe(all_reads - idle_reads, all_bytes - idle_bytes, busy_ns - idle_busy_ns);
+  idle_reads = all_reads;
+  idle_bytes = all_bytes;
+  idle_busy_ns = busy_ns;
+  if (!known->estimate.TakeUpdate()) return;
+  known->costs = ReadCosts(known->estimate.Curve(), of.record_bytes, options.max_extent_bytes);
 }
 
 bool BundleLoader::CanSplitBundles(const RecordLayout& layout) {
@@ -164,15 +191,19 @@ absl::Status BundleLoader::Submit(uint32_t layer, absl::Span<const RecordRead> r
     if (reads.empty()) return absl::OkStatus();
     SLUICE_ASSIGN_OR_RETURN(LayerReads * of_layer, state.Choose(layer, reads.size()));
     const RecordLayout& layout = state.file->layers()[layer];
+    state.ObserveCosts(layout);
+    const State::Costs* const costs = state.CostsOf(layout);
     const ReadRules rules{state.options.max_extent_bytes, state.options.join,
                           state.options.split_bundles && CanSplitBundles(layout),
-                          state.CostsOf(layout), state.sink.data()};
+                          costs == nullptr ? nullptr : &costs->costs, state.sink.data()};
     const auto whose = static_cast<uint64_t>(of_layer - state.layers);
     const uint64_t gaps =
         of_layer->Add(layout, reads, rules, whose << kLayerShift, &planned);
     state.stats.reads += planned.size();
     state.stats.bytes += (reads.size() + gaps) * layout.record_bytes;
     state.stats.gap_bytes += gaps * layout.record_bytes;
+    state.all_reads += planned.size();
+    state.all_bytes += (reads.size() + gaps) * layout.record_bytes;
   }
   ScopedTimer timer(&state.stats.starting_ns);
   const absl::Status status = state.reader.Start(planned);

@@ -49,8 +49,8 @@ class BundleLoader {
     // Up row and the rest of each record are read apart, as they would lie without bundling: for
     // measurements. Only where check `CanSplitBundles()`.
     bool split_bundles = false;
-    // What reads cost on this storage: tells which gaps between records are read through.
-    // nullptr: none.
+    // What reads cost on this storage: tells which gaps between records are read through. Corrected
+    // by the reads that are made. nullptr: none.
     std::shared_ptr<const DeviceCurve> curve;
     ThreadPool* pool = nullptr;                // verifies with its threads; nullptr: with none
   };
