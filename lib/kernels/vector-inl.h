@@ -33,6 +33,12 @@ using VecF32 = hn::Vec<F32>;
 using Half = hwy::float16_t;
 using Brain = hwy::bfloat16_t;
 
+// What is fetched ahead at a time; on a machine with longer lines, every other fetch does nothing.
+inline constexpr size_t kLineBytes = 64;
+// How far ahead of its use a row is fetched, its successor behind its end. Nearer, memory answers
+// late; much farther, the fetches come in bursts that memory drops, and fill the nearest cache.
+inline constexpr size_t kAheadBytes = 2048;
+
 // Lanes(F32()) elements, widened exactly. Any alignment.
 HWY_INLINE VecF32 LoadWide(F32 d, const float* p) { return hn::LoadU(d, p); }
 
