@@ -78,23 +78,52 @@ void PrintRatios(const bench::MemoryReader& reader, const Kernel& kernel) {
   }
 }
 
-// A token through the square projections of as many layers as kBytes hold.
-void MatVec(const bench::MemoryReader& reader, ElementType type) {
-  const size_t matrix_bytes = kWidth * kWidth * ElementBytes(type);
-  const size_t num_matrices = kBytes / matrix_bytes;
-  const AlignedBuffer weights = RandomWeights(type, num_matrices * kWidth * kWidth);
-  const std::vector<float> x(kWidth, 0.5f);
-  std::vector<float> out(kWidth);
+// A token through the square projections of as many layers as kBytes hold. `weights` are rows as
+// in `shape`, whose data is not looked at.
+void MatVec(const bench::MemoryReader& reader, const std::string& name,
+            const kernels::Matrix& shape, const AlignedBuffer& weights) {
   if (weights.size() == 0) return;
+  const size_t matrix_bytes = shape.rows * shape.row_stride_bytes;
+  const size_t num_matrices = weights.size() / matrix_bytes;
+  const std::vector<float> x(shape.cols, 0.5f);
+  std::vector<float> out(shape.rows);
   const auto pass = [&](size_t index, size_t threads) {
-    const auto [begin, end] = Share(kWidth, index, threads);
+    const auto [begin, end] = Share(shape.rows, index, threads);
     for (size_t i = 0; i < num_matrices; ++i) {
-      const kernels::Matrix w{weights.data() + i * matrix_bytes, type, kWidth, kWidth,
-                              kWidth * ElementBytes(type)};
-      kernels::MatVec(w, nullptr, x.data(), 1, kWidth, out.data(), kWidth, begin, end);
+      kernels::Matrix w = shape;
+      w.data = weights.data() + i * matrix_bytes;
+      kernels::MatVec(w, nullptr, x.data(), 1, w.cols, out.data(), w.rows, begin, end);
     }
   };
-  PrintRatios(reader, {absl::StrCat("MatVec ", ElementTypeName(type)), weights.size(), pass});
+  PrintRatios(reader, {absl::StrCat("MatVec ", name), num_matrices * matrix_bytes, pass});
+}
+
+AlignedBuffer RandomQ8(size_t num_rows) {
+  const size_t row_bytes = kernels::Q8RowBytes(kWidth);
+  const AlignedBuffer exact = RandomWeights(ElementType::kF32, kWidth);
+  auto buffer = AlignedBuffer::Allocate(num_rows * row_bytes);
+  if (!buffer.ok() || exact.size() == 0) return {};
+  for (size_t r = 0; r < num_rows; ++r) {
+    std::byte* row = buffer->data() + r * row_bytes;
+    if (r == 0) {
+      kernels::QuantizeRow(exact.as<float>(), kWidth, row);
+    } else {
+      std::copy_n(buffer->data(), row_bytes, row);
+    }
+  }
+  return *std::move(buffer);
+}
+
+void ResidentWeights(const bench::MemoryReader& reader) {
+  for (ElementType type : {ElementType::kF32, ElementType::kF16, ElementType::kBF16}) {
+    const size_t row_bytes = kWidth * ElementBytes(type);
+    MatVec(reader, std::string(ElementTypeName(type)),
+           {nullptr, type, kWidth, kWidth, row_bytes},
+           RandomWeights(type, kBytes / row_bytes * kWidth));
+  }
+  const size_t row_bytes = kernels::Q8RowBytes(kWidth);
+  MatVec(reader, "q8", {nullptr, ElementType::kF32, kWidth, kWidth, row_bytes, true},
+         RandomQ8(kBytes / row_bytes));
 }
 
 // Bundles of 16 KiB (an f16 up row, then the down column), a random tenth of them at a time.
@@ -128,7 +157,8 @@ class Bundles {
 
 void FeedForward(const bench::MemoryReader& reader) {
   const Bundles bundles;
-  const std::vector<float> x(kWidth, 0.5f), values(bundles.half_bytes() / Bundles::kRowBytes, 1e-6f);
+  const std::vector<float> x(kWidth, 0.5f);
+  const std::vector<float> values(bundles.half_bytes() / Bundles::kRowBytes, 1e-6f);
   std::vector<float> out(values.size()), y(kWidth);
   const auto up = [&](size_t index, size_t threads) {
     bundles.ForEachTenth(0, [&](const std::vector<const void*>& rows) {
@@ -177,9 +207,7 @@ int Run() {
   std::printf("target %s; machine: %.1f GB/s on one thread, %.1f on two\n",
               kernels::TargetName().c_str(), bench::MeasureMemoryReadGbPerS(1),
               bench::MeasureMemoryReadGbPerS(2));
-  for (ElementType type : {ElementType::kF32, ElementType::kF16, ElementType::kBF16}) {
-    MatVec(reader, type);
-  }
+  ResidentWeights(reader);
   FeedForward(reader);
   Attention(reader);
   return 0;
