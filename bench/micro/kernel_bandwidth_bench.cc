@@ -178,24 +178,27 @@ void FeedForward(const bench::MemoryReader& reader) {
   PrintRatios(reader, {"AccumulateRows f16", bundles.half_bytes(), down});
 }
 
-// One token attends to a full context, in as many layers as kBytes hold.
-void Attention(const bench::MemoryReader& reader) {
-  const AlignedBuffer kv = RandomWeights(ElementType::kF32, kBytes / sizeof(float));
-  const size_t plane = kContext * kWidth;
+// One token attends to a full context, in as many layers as kBytes hold; a head's keys and values
+// lie as in the KV cache.
+void Attention(const bench::MemoryReader& reader, ElementType type) {
+  const AlignedBuffer kv = RandomWeights(type, kBytes / ElementBytes(type));
+  const size_t plane_bytes = kContext * kHeadDim * ElementBytes(type);
+  const size_t layer_bytes = 2 * kHeads * plane_bytes;
   const std::vector<float> q(kWidth, 0.01f);
   std::vector<float> out(kWidth);
   const auto pass = [&](size_t index, size_t threads) {
     const auto [begin, end] = Share(kHeads, index, threads);
     std::vector<float> scores(kContext);
-    for (size_t at = 0; at < kv.size() / sizeof(float); at += 2 * plane) {
+    for (size_t at = 0; at < kv.size(); at += layer_bytes) {
       for (size_t head = begin; head < end; ++head) {
-        const float* keys = kv.as<float>() + at + head * kHeadDim;
-        kernels::AttentionHead(&q[head * kHeadDim], keys, keys + plane, kWidth, kContext, kHeadDim,
-                               scores.data(), &out[head * kHeadDim]);
+        const std::byte* keys = kv.data() + at + head * plane_bytes;
+        kernels::AttentionHead(type, &q[head * kHeadDim], keys, keys + kHeads * plane_bytes,
+                               kHeadDim, kContext, kHeadDim, scores.data(), &out[head * kHeadDim]);
       }
     }
   };
-  if (kv.size() > 0) PrintRatios(reader, {"AttentionHead f32", kv.size(), pass});
+  if (kv.size() == 0) return;
+  PrintRatios(reader, {absl::StrCat("AttentionHead ", ElementTypeName(type)), kv.size(), pass});
 }
 
 int Run() {
@@ -209,7 +212,8 @@ int Run() {
               bench::MeasureMemoryReadGbPerS(2));
   ResidentWeights(reader);
   FeedForward(reader);
-  Attention(reader);
+  Attention(reader, ElementType::kF32);
+  Attention(reader, ElementType::kF16);
   return 0;
 }
 

@@ -65,13 +65,14 @@ void LayerNorm(const float* x, const float* gamma, const float* beta, size_t n, 
                float* y);
 
 // One query head over the KV cache.
+//   kv_type      of keys and values
 //   q            shape [head_dim], already scaled
-//   keys, values first position's row of this head; rows lie `kv_stride` floats apart
+//   keys, values first position's row of this head; rows lie `kv_stride` elements apart
 //   num_keys     positions attended to, >= 1
 //   scores       scratch, shape [num_keys]
 //   out          shape [head_dim]: softmax(q . keys) . values
-void AttentionHead(const float* q, const float* keys, const float* values, size_t kv_stride,
-                   size_t num_keys, size_t head_dim, float* scores, float* out);
+void AttentionHead(ElementType kv_type, const float* q, const void* keys, const void* values,
+                   size_t kv_stride, size_t num_keys, size_t head_dim, float* scores, float* out);
 
 // Writes Q8RowBytes(cols) bytes, the same ones on every target. The largest weight of a group
 // becomes +-127, so a weight is off by at most 1/254 of it (and the scale's rounding). A group with
