@@ -1,7 +1,7 @@
 // The kernels that stream weights or keys and values, beside plainly reading memory: on one and
 // on two threads, each pass of a kernel next to a pass of reading, since the bandwidth of a
 // machine that others use too comes and goes. At the sizes of OPT-6.7B, from buffers that no
-// cache holds.
+// cache holds. An argument picks kernels by a part of their name.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +34,8 @@ struct Kernel {
   std::function<void(size_t index, size_t threads)> pass;
 };
 
+std::string only;  // run the kernels whose names contain this
+
 // The part of [0, count) that one of several threads takes.
 std::pair<size_t, size_t> Share(size_t count, size_t index, size_t threads) {
   return {count * index / threads, count * (index + 1) / threads};
@@ -57,6 +59,7 @@ AlignedBuffer RandomWeights(ElementType type, size_t count) {
 // The best of many rounds for both sides, which is what a loaded machine disturbs least, and the
 // median of the rounds' ratios.
 void PrintRatios(const bench::MemoryReader& reader, const Kernel& kernel) {
+  if (kernel.name.find(only) == std::string::npos) return;
   for (int threads : {1, 2}) {
     std::vector<double> ratios;
     double best = 0, machine = 0;
@@ -220,4 +223,7 @@ int Run() {
 }  // namespace
 }  // namespace sluice
 
-int main() { return sluice::Run(); }
+int main(int argc, char** argv) {
+  if (argc > 1) sluice::only = argv[1];
+  return sluice::Run();
+}
