@@ -106,9 +106,9 @@ TokenBatch Attend(const TokenBatch& q, const TokenBatch& k, const TokenBatch& v,
   pool->ParallelFor(q.tokens, 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {
       for (size_t at = 0; at < d_model; at += dim) {
-        kernels::AttentionHead(scaled.row(t) + at, k.values.data() + at, v.values.data() + at,
-                               d_model, t + 1, dim, scores.data() + t * q.tokens,
-                               out.row(t) + at);
+        kernels::AttentionHead(ElementType::kF32, scaled.row(t) + at, k.values.data() + at,
+                               v.values.data() + at, d_model, t + 1, dim,
+                               scores.data() + t * q.tokens, out.row(t) + at);
       }
     }
   });

@@ -124,6 +124,28 @@ absl::StatusOr<Engine> ReadEngine(int32_t engine) {
   }
 }
 
+absl::StatusOr<ResidentType> ReadResidentType(int32_t type) {
+  switch (type) {
+    case SLUICE_RESIDENT_AUTO:
+      return ResidentType::kAuto;
+    case SLUICE_RESIDENT_Q8:
+      return ResidentType::kQ8;
+    default:
+      return OutOfRange("resident_type", type, "SLUICE_RESIDENT_AUTO or _Q8");
+  }
+}
+
+absl::StatusOr<KvType> ReadKvType(int32_t type) {
+  switch (type) {
+    case SLUICE_KV_F32:
+      return KvType::kF32;
+    case SLUICE_KV_F16:
+      return KvType::kF16;
+    default:
+      return OutOfRange("kv_type", type, "SLUICE_KV_F32 or _F16");
+  }
+}
+
 // Zero means the default, for every one of them; a NaN fails each comparison.
 absl::Status ReadSampling(const sluice_generate_options& c, SamplingOptions* sampling) {
   if (!(c.temperature >= 0) || !std::isfinite(c.temperature)) {
@@ -169,6 +191,8 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   SLUICE_ASSIGN_OR_RETURN(options.engine, ReadEngine(c.engine));
   SLUICE_ASSIGN_OR_RETURN(const bool skip_verify, ReadFlag(c.skip_verify, "skip_verify"));
   options.verify_checksums = !skip_verify;
+  SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
+  SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
   return options;
 }
 

@@ -109,6 +109,14 @@ void AddModelOptions(CLI::App* command, std::string* path, ModelOptions* options
   command->add_option("--mode", options->mode,
                       "sparse (default where the file has predictors) or dense (every neuron)")
       ->transform(CLI::CheckedTransformer(modes));
+  const std::map<std::string, ResidentType> resident_types = {{"auto", ResidentType::kAuto},
+                                                              {"q8", ResidentType::kQ8}};
+  command->add_option("--resident-type", options->resident_type,
+                      "attention weights and embeddings: auto (as in the file) or q8 (half of f16)")
+      ->transform(CLI::CheckedTransformer(resident_types));
+  const std::map<std::string, KvType> kv_types = {{"f32", KvType::kF32}, {"f16", KvType::kF16}};
+  command->add_option("--kv-type", options->kv_type, "keys and values: f32 or f16")
+      ->transform(CLI::CheckedTransformer(kv_types));
   command->add_option("--threads", options->threads, "compute threads");
   AddEngine(command, &options->engine);
   command->add_option("--queue-depth", options->queue_depth, "reads in flight");

@@ -32,7 +32,7 @@ struct MemoryPlan {
   uint64_t record_bytes = 0;                // of the first layer
   uint32_t context_tokens = 0;
   uint32_t max_sessions = 0;
-  std::string kv_element_type;  // "f32"
+  std::string kv_element_type;  // "f32" or "f16"
   Mode mode = Mode::kDense;     // what kAuto comes to
 };
 

@@ -58,6 +58,13 @@ std::string HashMismatch(uint64_t expected, uint64_t found) {
   return absl::StrCat("expected checksum ", HashToHex(expected), ", found ", HashToHex(found));
 }
 
+absl::Status CheckTensorHash(const std::string& path, const TensorEntry& entry, uint64_t found) {
+  if (found == entry.xxh3) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(path, ": tensor \"", entry.name, "\" at ", entry.offset,
+                                          ", ", entry.bytes, " bytes: ",
+                                          HashMismatch(entry.xxh3, found)));
+}
+
 }  // namespace
 
 absl::Status BundleFile::State::ReadHeader() {
@@ -169,11 +176,23 @@ absl::Status BundleFile::ReadTensor(const TensorEntry& entry, absl::Span<std::by
                                                    out.size()));
   }
   SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset, out));
-  const uint64_t found = Xxh3(out);
-  if (found == entry.xxh3) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(path(), ": tensor \"", entry.name, "\" at ",
-                                          entry.offset, ", ", entry.bytes, " bytes: ",
-                                          HashMismatch(entry.xxh3, found)));
+  return CheckTensorHash(path(), entry, Xxh3(out));
+}
+
+absl::Status BundleFile::ReadTensorInPieces(
+    const TensorEntry& entry, absl::Span<std::byte> scratch,
+    absl::FunctionRef<void(absl::Span<const std::byte> piece)> take) const {
+  if (scratch.empty()) return absl::InvalidArgumentError("no room for a piece of a tensor");
+  SLUICE_ASSIGN_OR_RETURN(Xxh3Stream hash, Xxh3Stream::Create());
+  hash.Reset(0);
+  for (uint64_t at = 0; at < entry.bytes;) {
+    const auto piece = scratch.first(std::min<uint64_t>(scratch.size(), entry.bytes - at));
+    SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset + at, piece));
+    hash.Update(piece);
+    take(piece);
+    at += piece.size();
+  }
+  return CheckTensorHash(path(), entry, hash.Digest());
 }
 
 absl::Status BundleFile::VerifyRecord(uint32_t layer, uint32_t record,

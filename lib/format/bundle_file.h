@@ -10,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -80,6 +81,12 @@ class BundleFile {
   const TensorEntry* FindTensor(absl::string_view name) const;
   // Reads a whole tensor and verifies its hash. out.size() == entry.bytes.
   absl::Status ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out) const;
+  // The same piece by piece, for tensors that there is no room for: `take` gets all of it in order,
+  // at most scratch.size() >= 1 bytes at a time. The hash is verified at the end; after a failure
+  // nothing that was taken may be used.
+  absl::Status ReadTensorInPieces(
+      const TensorEntry& entry, absl::Span<std::byte> scratch,
+      absl::FunctionRef<void(absl::Span<const std::byte> piece)> take) const;
 
   const std::vector<RecordLayout>& layers() const;
   // kDataLoss naming path, layer, neurons, offset, expected and found when `record`'s bytes do not

@@ -17,17 +17,38 @@
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-void ScoreKeys(const float* q, const float* keys, size_t kv_stride, size_t num_keys,
-               size_t head_dim, float* scores) {
-  const float* const* const no_next = nullptr;
-  const float* rows[kDotRows];
+// A head's rows, each `stride` elements behind the one before.
+template <class W>
+struct HeadRows {
+  const W* first;
+  size_t stride, num_rows;
+
+  const W* operator[](size_t k) const { return first + std::min(k, num_rows - 1) * stride; }
+};
+
+// How many of such rows lie between the one in use and the one to fetch: short as they are, more
+// than one block of `block` rows.
+template <class W>
+HWY_INLINE size_t RowsAhead(const HeadRows<W>& rows, size_t block) {
+  const size_t row_bytes = std::max<size_t>(rows.stride * sizeof(W), 1);
+  return (kAheadBytes / row_bytes / block + 1) * block;
+}
+
+template <class W>
+void ScoreKeys(const float* q, const HeadRows<W>& keys, size_t head_dim, float* scores) {
+  const W* const* const no_next = nullptr;
+  const size_t ahead = RowsAhead(keys, kDotRows);
+  const W *rows[kDotRows], *next[kDotRows];
   size_t k = 0;
-  for (; k + kDotRows <= num_keys; k += kDotRows) {
-    for (size_t i = 0; i < kDotRows; ++i) rows[i] = keys + (k + i) * kv_stride;
-    DotBlock<kDotRows, 1>(rows, head_dim, &q, no_next, scores + k);
+  for (; k + kDotRows <= keys.num_rows; k += kDotRows) {
+    for (size_t i = 0; i < kDotRows; ++i) {
+      rows[i] = keys[k + i];
+      next[i] = keys[k + i + ahead];
+    }
+    DotBlock<kDotRows, 1>(rows, head_dim, &q, next, scores + k);
   }
-  for (; k < num_keys; ++k) {
-    rows[0] = keys + k * kv_stride;
+  for (; k < keys.num_rows; ++k) {
+    rows[0] = keys[k];
     DotBlock<1, 1>(rows, head_dim, &q, no_next, scores + k);
   }
 }
@@ -61,27 +82,45 @@ float ExpScores(float* scores, size_t num_keys) {
   return Sum(d, sum);
 }
 
-void MixValues(const float* weights, const float* values, size_t kv_stride, size_t num_keys,
-               size_t head_dim, float* out) {
-  const float* const* const no_next = nullptr;
-  const float* rows[kAccumulateRows];
+template <class W>
+void MixValues(const float* weights, const HeadRows<W>& values, size_t head_dim, float* out) {
+  const size_t ahead = RowsAhead(values, kAccumulateRows);
+  const W *rows[kAccumulateRows], *next[kAccumulateRows];
   size_t k = 0;
-  for (; k + kAccumulateRows <= num_keys; k += kAccumulateRows) {
-    for (size_t i = 0; i < kAccumulateRows; ++i) rows[i] = values + (k + i) * kv_stride;
-    AccumulateBlock<kAccumulateRows>(rows, weights + k, no_next, out, 0, head_dim);
+  for (; k + kAccumulateRows <= values.num_rows; k += kAccumulateRows) {
+    for (size_t i = 0; i < kAccumulateRows; ++i) {
+      rows[i] = values[k + i];
+      next[i] = values[k + i + ahead];
+    }
+    AccumulateBlock<kAccumulateRows>(rows, weights + k, next, out, 0, head_dim);
   }
-  const size_t left = num_keys - k;
-  for (size_t i = 0; i < left; ++i) rows[i] = values + (k + i) * kv_stride;
+  const size_t left = values.num_rows - k;
+  for (size_t i = 0; i < left; ++i) rows[i] = values[k + i];
   AccumulateFew(rows, weights + k, left, out, 0, head_dim);
 }
 
-void AttentionHead(const float* q, const float* keys, const float* values, size_t kv_stride,
-                   size_t num_keys, size_t head_dim, float* scores, float* out) {
-  ScoreKeys(q, keys, kv_stride, num_keys, head_dim, scores);
+template <class W>
+void AttentionHeadOf(const float* q, const void* keys, const void* values, size_t kv_stride,
+                     size_t num_keys, size_t head_dim, float* scores, float* out) {
+  const HeadRows<W> key_rows{static_cast<const W*>(keys), kv_stride, num_keys};
+  const HeadRows<W> value_rows{static_cast<const W*>(values), kv_stride, num_keys};
+  ScoreKeys(q, key_rows, head_dim, scores);
   const float total = ExpScores(scores, num_keys);
   for (size_t c = 0; c < head_dim; ++c) out[c] = 0.0f;
-  MixValues(scores, values, kv_stride, num_keys, head_dim, out);
+  MixValues(scores, value_rows, head_dim, out);
   for (size_t c = 0; c < head_dim; ++c) out[c] /= total;
+}
+
+void AttentionHead(ElementType kv_type, const float* q, const void* keys, const void* values,
+                   size_t kv_stride, size_t num_keys, size_t head_dim, float* scores, float* out) {
+  switch (kv_type) {
+    case ElementType::kF32:
+      return AttentionHeadOf<float>(q, keys, values, kv_stride, num_keys, head_dim, scores, out);
+    case ElementType::kF16:
+      return AttentionHeadOf<Half>(q, keys, values, kv_stride, num_keys, head_dim, scores, out);
+    case ElementType::kBF16:
+      return AttentionHeadOf<Brain>(q, keys, values, kv_stride, num_keys, head_dim, scores, out);
+  }
 }
 
 }  // namespace sluice::kernels::HWY_NAMESPACE
@@ -92,10 +131,10 @@ namespace sluice::kernels {
 
 HWY_EXPORT(AttentionHead);
 
-void AttentionHead(const float* q, const float* keys, const float* values, size_t kv_stride,
-                   size_t num_keys, size_t head_dim, float* scores, float* out) {
+void AttentionHead(ElementType kv_type, const float* q, const void* keys, const void* values,
+                   size_t kv_stride, size_t num_keys, size_t head_dim, float* scores, float* out) {
   HWY_DYNAMIC_DISPATCH(AttentionHead)
-  (q, keys, values, kv_stride, num_keys, head_dim, scores, out);
+  (kv_type, q, keys, values, kv_stride, num_keys, head_dim, scores, out);
 }
 
 }  // namespace sluice::kernels

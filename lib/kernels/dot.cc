@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "lib/kernels/dot-inl.h"
+#include "lib/kernels/q8-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -88,6 +89,7 @@ void MatVecOf(const Matrix& w, const float* x, size_t num_tokens, size_t x_strid
 void MatVec(const Matrix& w, const float* bias, const float* x, size_t num_tokens,
             size_t x_stride, float* out, size_t out_stride, size_t begin, size_t end) {
   const Output output{out, out_stride, bias};
+  if (w.quantized) return MatVecOf<Q8>(w, x, num_tokens, x_stride, begin, end, output);
   switch (w.type) {
     case ElementType::kF32:
       return MatVecOf<float>(w, x, num_tokens, x_stride, begin, end, output);

@@ -18,6 +18,14 @@
 
 namespace sluice::kernels {
 
+// q8: groups of 32 columns, each column an i8 times its group's f16 scale, the last group padded
+// with zeros. A row is its columns and then its scales; it begins at an even address.
+inline constexpr size_t kQ8Group = 32;
+constexpr size_t Q8PaddedCols(size_t cols) { return (cols + kQ8Group - 1) / kQ8Group * kQ8Group; }
+constexpr size_t Q8RowBytes(size_t cols) {
+  return Q8PaddedCols(cols) + Q8PaddedCols(cols) / kQ8Group * sizeof(uint16_t);
+}
+
 // A row-major matrix of weights. Rows lie `row_stride_bytes` apart; any alignment of >= the
 // element's own.
 struct Matrix {
@@ -26,12 +34,14 @@ struct Matrix {
   size_t rows = 0;
   size_t cols = 0;
   size_t row_stride_bytes = 0;
+  bool quantized = false;  // rows are q8; `type` says nothing
 };
 
 // out[t * out_stride + r] = dot(w[r], x + t * x_stride) + bias[r], for r in [row_begin, row_end)
 // and t in [0, num_tokens).
 //   bias  shape [w.rows] f32, or nullptr
 //   x     shape [num_tokens, w.cols], x_stride floats apart
+// q8 rows are widened in registers: the bits are those of the same matrix widened to f32.
 void MatVec(const Matrix& w, const float* bias, const float* x, size_t num_tokens,
             size_t x_stride, float* out, size_t out_stride, size_t row_begin, size_t row_end);
 
@@ -55,13 +65,21 @@ void LayerNorm(const float* x, const float* gamma, const float* beta, size_t n, 
                float* y);
 
 // One query head over the KV cache.
+//   kv_type      of keys and values
 //   q            shape [head_dim], already scaled
-//   keys, values first position's row of this head; rows lie `kv_stride` floats apart
+//   keys, values first position's row of this head; rows lie `kv_stride` elements apart
 //   num_keys     positions attended to, >= 1
 //   scores       scratch, shape [num_keys]
 //   out          shape [head_dim]: softmax(q . keys) . values
-void AttentionHead(const float* q, const float* keys, const float* values, size_t kv_stride,
-                   size_t num_keys, size_t head_dim, float* scores, float* out);
+void AttentionHead(ElementType kv_type, const float* q, const void* keys, const void* values,
+                   size_t kv_stride, size_t num_keys, size_t head_dim, float* scores, float* out);
+
+// Writes Q8RowBytes(cols) bytes, the same ones on every target. The largest weight of a group
+// becomes +-127, so a weight is off by at most 1/254 of it (and the scale's rounding). A group with
+// a weight that is not finite, or beyond 127 * 65504, becomes NaN.
+void QuantizeRow(const float* src, size_t cols, void* row);
+// Exact widening of one row; dst: shape [w.cols].
+void RowToF32(const Matrix& w, size_t row, float* dst);
 
 // y[i] += x[i]
 void Add(const float* x, size_t n, float* y);

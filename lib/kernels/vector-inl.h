@@ -8,6 +8,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include <hwy/highway.h>
@@ -33,25 +34,35 @@ using VecF32 = hn::Vec<F32>;
 using Half = hwy::float16_t;
 using Brain = hwy::bfloat16_t;
 
+// What is fetched ahead at a time; on a machine with longer lines, every other fetch does nothing.
+inline constexpr size_t kLineBytes = 64;
+// How far ahead of its use a row is fetched, its successor behind its end. Nearer, memory answers
+// late; much farther, the fetches come in bursts that memory drops, and fill the nearest cache.
+inline constexpr size_t kAheadBytes = 2048;
+
 // Lanes(F32()) elements, widened exactly. Any alignment.
 HWY_INLINE VecF32 LoadWide(F32 d, const float* p) { return hn::LoadU(d, p); }
 
-HWY_INLINE VecF32 LoadWide(F32 d, const Half* p) {
+using U16 = hn::Rebind<uint16_t, F32>;
+
+// `bits` of f16 numbers, widened exactly.
+HWY_INLINE VecF32 WidenHalf(F32 d, hn::Vec<U16> bits) {
   const hn::Rebind<Half, F32> d16;
-  const VecF32 wide = hn::PromoteTo(d, hn::LoadU(d16, p));
+  const VecF32 wide = hn::PromoteTo(d, hn::BitCast(d16, bits));
 #if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
   // Without an instruction for it, Highway widens infinity and NaN as if they were numbers.
   const hn::RebindToUnsigned<F32> du;
-  const hn::Rebind<uint16_t, F32> du16;
   const auto exponent = hn::Set(du, 0x7c00);
-  const auto bits =
-      hn::PromoteTo(du, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(p)));
-  const auto special = hn::Eq(hn::And(bits, exponent), exponent);
+  const auto special = hn::Eq(hn::And(hn::PromoteTo(du, bits), exponent), exponent);
   const auto all_ones = hn::IfThenElseZero(special, hn::Set(du, 0x7f800000));
   return hn::BitCast(d, hn::Or(hn::BitCast(du, wide), all_ones));
 #else
   return wide;
 #endif
+}
+
+HWY_INLINE VecF32 LoadWide(F32 d, const Half* p) {
+  return WidenHalf(d, hn::LoadU(U16(), reinterpret_cast<const uint16_t*>(p)));
 }
 
 HWY_INLINE VecF32 LoadWide(F32 d, const Brain* p) {

@@ -75,14 +75,10 @@ absl::Status Decoder::Forward(absl::Span<const int32_t> tokens, uint32_t positio
 }
 
 void Decoder::Embed(absl::Span<const int32_t> tokens, uint32_t position) {
-  const auto row = [](const kernels::Matrix& m, size_t r) {
-    return static_cast<const std::byte*>(m.data) + r * m.row_stride_bytes;
-  };
   const kernels::Matrix& table = weights_->embed_tokens();
   float* embedded = config_.has_projections() ? embedded_.data() : hidden_.data();
   for (size_t t = 0; t < tokens.size(); ++t) {
-    kernels::ToF32(table.type, row(table, static_cast<size_t>(tokens[t])), table.cols,
-                   embedded + t * table.cols);
+    kernels::RowToF32(table, static_cast<size_t>(tokens[t]), embedded + t * table.cols);
   }
   if (config_.has_projections()) {
     Project(*weights_->project_in(), nullptr, embedded, tokens.size(), hidden_.data());
@@ -90,8 +86,7 @@ void Decoder::Embed(absl::Span<const int32_t> tokens, uint32_t position) {
   const kernels::Matrix& positions = weights_->embed_positions();
   float* position_row = normed_.data();
   for (size_t t = 0; t < tokens.size(); ++t) {
-    kernels::ToF32(positions.type, row(positions, position + t + config_.position_offset),
-                   positions.cols, position_row);
+    kernels::RowToF32(positions, position + t + config_.position_offset, position_row);
     kernels::Add(position_row, positions.cols, hidden_.data() + t * positions.cols);
   }
 }
@@ -104,8 +99,11 @@ void Decoder::Attention(const LayerWeights& weights, uint32_t layer, size_t num_
     input = normed_.data();
   }
   Project(weights.q.matrix, weights.q.bias, input, num_tokens, query_.data());
-  Project(weights.k.matrix, weights.k.bias, input, num_tokens, kv_->keys(layer, position));
-  Project(weights.v.matrix, weights.v.bias, input, num_tokens, kv_->values(layer, position));
+  // Both buffers are free until the heads are mixed.
+  float *const keys = mixed_.data(), *const values = sublayer_.data();
+  Project(weights.k.matrix, weights.k.bias, input, num_tokens, keys);
+  Project(weights.v.matrix, weights.v.bias, input, num_tokens, values);
+  kv_->Store(layer, position, num_tokens, keys, values);
   // OPT scales the query, bias included (OPTAttention.scaling).
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
   kernels::Scale(query_.data(), scale, num_tokens * config_.d_model, query_.data());
@@ -129,10 +127,10 @@ void Decoder::Attend(uint32_t layer, size_t num_tokens, uint32_t position) {
     float* scores = scores_.data() + begin / grain * kv_->context_tokens();
     for (size_t unit = begin; unit < end; ++unit) {
       if (cancelled_->load(std::memory_order_relaxed)) return;
-      const size_t t = unit / heads, at = unit % heads * dim;
-      kernels::AttentionHead(query_.data() + t * d + at, kv_->keys(layer, 0) + at,
-                             kv_->values(layer, 0) + at, d, position + t + 1, dim, scores,
-                             mixed_.data() + t * d + at);
+      const size_t t = unit / heads, head = unit % heads, at = t * d + head * dim;
+      kernels::AttentionHead(kv_->type(), query_.data() + at, kv_->keys(layer, head),
+                             kv_->values(layer, head), dim, position + t + 1, dim, scores,
+                             mixed_.data() + at);
     }
   });
 }

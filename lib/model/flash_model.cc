@@ -68,7 +68,8 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
   }
   SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
   SLUICE_ASSIGN_OR_RETURN(
-      model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse));
+      model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse,
+                                     model->options().resident_type));
   SLUICE_ASSIGN_OR_RETURN(
       model->cache_, NeuronCache::Create(model->file_->layers(), model->plan_.slots_per_layer,
                                          model->resolved_.options.window_tokens));
@@ -103,7 +104,8 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
   for (uint32_t i = 0; i < o.max_sessions; ++i) {
     auto context = std::make_unique<SessionContext>();
     SLUICE_ASSIGN_OR_RETURN(
-        context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.d_model));
+        context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.num_heads,
+                                     config_.head_dim(), ElementTypeOf(o.kv_type)));
     SLUICE_ASSIGN_OR_RETURN(
         std::unique_ptr<IoEngine> engine,
         make_engine ? make_engine(file_->storage(), cache_->buffers())

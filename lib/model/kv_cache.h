@@ -1,48 +1,80 @@
-// Keys and values of one session's past tokens, f32.
+// Keys and values of one session's past tokens.
 #ifndef SLUICE_LIB_MODEL_KV_CACHE_H_
 #define SLUICE_LIB_MODEL_KV_CACHE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "lib/base/aligned_buffer.h"
+#include "lib/base/element_type.h"
 #include "lib/base/status_macros.h"
+#include "lib/kernels/kernels.h"
 
 namespace sluice {
 
 class KvCache {
  public:
-  static constexpr char kElementType[] = "f32";
-
+  //   type  kF32, or another that what is stored is rounded to
   static absl::StatusOr<KvCache> Create(uint32_t num_layers, uint32_t context_tokens,
-                                        uint32_t d_model) {
+                                        uint32_t num_heads, uint32_t head_dim, ElementType type) {
     KvCache cache;
     cache.context_tokens_ = context_tokens;
-    cache.d_model_ = d_model;
-    SLUICE_ASSIGN_OR_RETURN(
-        cache.buffer_, AlignedBuffer::Allocate(BytesFor(num_layers, context_tokens, d_model)));
+    cache.num_heads_ = num_heads;
+    cache.head_dim_ = head_dim;
+    cache.type_ = type;
+    SLUICE_ASSIGN_OR_RETURN(cache.buffer_,
+                            AlignedBuffer::Allocate(BytesFor(num_layers, context_tokens,
+                                                             num_heads * head_dim, type)));
     return cache;
   }
-  static uint64_t BytesFor(uint32_t num_layers, uint32_t context_tokens, uint32_t d_model) {
-    return uint64_t{num_layers} * 2 * context_tokens * d_model * sizeof(float);
+  static uint64_t BytesFor(uint32_t num_layers, uint32_t context_tokens, uint32_t d_model,
+                           ElementType type) {
+    return uint64_t{num_layers} * 2 * context_tokens * d_model * ElementBytes(type);
   }
 
-  // Row of a position; rows of successive positions follow each other, heads side by side in one.
-  float* keys(uint32_t layer, uint32_t position) { return Row(2 * uint64_t{layer}, position); }
-  float* values(uint32_t layer, uint32_t position) {
-    return Row(2 * uint64_t{layer} + 1, position);
+  // Rows of head_dim elements, those of a head one after the other by position: attention reads
+  // a head at a time, and memory gives most to whoever reads on and on.
+  const void* keys(uint32_t layer, size_t head) const { return At(2 * uint64_t{layer}, head, 0); }
+  const void* values(uint32_t layer, size_t head) const {
+    return At(2 * uint64_t{layer} + 1, head, 0);
   }
+  // Takes the keys and values of tokens at [position, position + num_tokens), each of shape
+  // [num_tokens, num_heads * head_dim], rounded once to type(). What is beyond its range becomes
+  // infinite.
+  void Store(uint32_t layer, uint32_t position, size_t num_tokens, const float* keys,
+             const float* values) {
+    for (size_t t = 0; t < num_tokens; ++t) {
+      for (size_t head = 0; head < num_heads_; ++head) {
+        const size_t from = (t * num_heads_ + head) * head_dim_;
+        const uint64_t plane = 2 * uint64_t{layer};
+        kernels::FromF32(type_, keys + from, head_dim_, At(plane, head, position + t));
+        kernels::FromF32(type_, values + from, head_dim_, At(plane + 1, head, position + t));
+      }
+    }
+  }
+
+  ElementType type() const { return type_; }
   uint32_t context_tokens() const { return context_tokens_; }
 
  private:
-  float* Row(uint64_t plane, uint32_t position) {
-    return buffer_.as<float>() + (plane * context_tokens_ + position) * d_model_;
+  std::byte* At(uint64_t plane, size_t head, size_t position) {
+    return buffer_.data() + Offset(plane, head, position);
+  }
+  const std::byte* At(uint64_t plane, size_t head, size_t position) const {
+    return buffer_.data() + Offset(plane, head, position);
+  }
+  uint64_t Offset(uint64_t plane, size_t head, size_t position) const {
+    const uint64_t row = (plane * num_heads_ + head) * context_tokens_ + position;
+    return row * head_dim_ * ElementBytes(type_);
   }
 
   AlignedBuffer buffer_;
   uint32_t context_tokens_ = 0;
-  uint32_t d_model_ = 0;
+  uint32_t num_heads_ = 0;
+  uint32_t head_dim_ = 0;
+  ElementType type_ = ElementType::kF32;
 };
 
 }  // namespace sluice

@@ -106,10 +106,11 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
   for (const Section& section : file.sections()) {
     if (section.kind == SectionKind::kTokenizer) tokenizer = EstimateTokenizerBytes(section.bytes);
   }
-  plan->resident = Weights::ResidentBytes(file) + file.resident_bytes() + tokenizer;
+  plan->resident =
+      Weights::ResidentBytes(file, o.resident_type) + file.resident_bytes() + tokenizer;
   plan->predictor = resolved.sparse ? Weights::PredictorBytes(file) : 0;
   plan->kv = o.max_sessions * KvCache::BytesFor(config.num_layers, o.context_tokens,
-                                                config.d_model);
+                                                config.d_model, ElementTypeOf(o.kv_type));
   uint64_t session = Decoder::BytesFor(config, o.prefill_chunk_tokens, o.context_tokens,
                                        static_cast<int>(o.threads));
   session += FfnStep::BytesFor(resolved.ffn);
@@ -143,6 +144,10 @@ uint64_t DefaultBudget(uint64_t everything) {
 }
 
 }  // namespace
+
+ElementType ElementTypeOf(KvType type) {
+  return type == KvType::kF16 ? ElementType::kF16 : ElementType::kF32;
+}
 
 absl::StatusOr<ModelConfig> ConfigOf(const BundleFile& file) {
   const std::string what = absl::StrCat(file.path(), ": manifest config");
@@ -197,7 +202,7 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   }
   // The product of the largest sizes that a manifest may name is more than 64 bits hold.
   const Checked kv = Checked(o.max_sessions) * config.num_layers * 2 * o.context_tokens *
-                     config.d_model * sizeof(float);
+                     config.d_model * ElementBytes(ElementTypeOf(o.kv_type));
   if (!kv.valid_and_at_most(uint64_t{1} << 62)) {
     return absl::InvalidArgumentError(absl::StrCat(
         file.path(), ": the KV caches of ", o.max_sessions, " sessions of ", o.context_tokens,
@@ -212,6 +217,9 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   resolved.ffn.window = o.techniques.window;
   resolved.ffn.overlap = o.techniques.overlap;
   resolved.ffn.lookahead = o.techniques.lookahead;
+  if (!o.techniques.keep_resident && o.resident_type == ResidentType::kQ8) {
+    return absl::InvalidArgumentError("q8 weights are made at open and cannot be read again");
+  }
   if (!o.techniques.keep_resident && o.max_sessions > 1) {
     return absl::InvalidArgumentError("weights that are read again serve one session only");
   }
@@ -297,7 +305,8 @@ absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& c
   plan.record_bytes = file.layers().empty() ? 0 : file.layers()[0].record_bytes;
   plan.context_tokens = resolved->options.context_tokens;
   plan.max_sessions = resolved->options.max_sessions;
-  plan.kv_element_type = KvCache::kElementType;
+  plan.kv_element_type =
+      std::string(ElementTypeName(ElementTypeOf(resolved->options.kv_type)));
   plan.mode = resolved->options.mode;
   return plan;
 }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/base/element_type.h"
 #include "lib/format/bundle_file.h"
 #include "lib/io/device_curve.h"
 #include "lib/model/ffn_step.h"
@@ -38,6 +39,8 @@ absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& c
                                     ResolvedOptions* resolved);
 
 inline constexpr uint32_t kDefaultPrefillChunk = 32;
+
+ElementType ElementTypeOf(KvType type);
 
 // Shares `bytes` out between layers: `floor[i]` slots each first, the rest in proportion to
 // `need[i]`, no layer more than it has records. What cannot buy a slot is left over.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "lib/base/checked.h"
@@ -16,10 +17,39 @@ std::string ShapeText(const std::vector<uint64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-uint64_t SectionBytes(const BundleFile& file, SectionKind section) {
+// What is read at a time of a matrix that is quantised.
+constexpr uint64_t kPieceBytes = 4 << 20;
+
+// The matrices of the products that every token computes in full.
+bool IsDenseMatrix(absl::string_view name) {
+  for (absl::string_view whole : {"embed_tokens", "lm_head", "project_in", "project_out"}) {
+    if (name == whole) return true;
+  }
+  for (absl::string_view end : {".attn.q.weight", ".attn.k.weight", ".attn.v.weight",
+                                ".attn.out.weight"}) {
+    if (absl::EndsWith(name, end)) return true;
+  }
+  return false;
+}
+
+// Its size as q8, or 0 where it stays as it is in the file: rows of a few columns, which padding
+// would make larger.
+uint64_t QuantizedBytes(const TensorEntry& entry, ResidentType resident_type) {
+  if (resident_type != ResidentType::kQ8 || entry.shape.size() != 2 ||
+      !IsDenseMatrix(entry.name)) {
+    return 0;
+  }
+  // The shape's product is known to be within the file.
+  const Checked bytes = Checked(entry.shape[0]) * kernels::Q8RowBytes(entry.shape[1]);
+  return entry.bytes > 0 && bytes.valid_and_at_most(entry.bytes - 1) ? bytes.value() : 0;
+}
+
+uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType resident_type) {
   uint64_t total = 0;
   for (const TensorEntry& entry : file.tensors()) {
-    if (entry.section == section) total += RoundUp(entry.bytes, kIoAlignment);
+    if (entry.section != section) continue;
+    const uint64_t quantized = QuantizedBytes(entry, resident_type);
+    total += RoundUp(quantized != 0 ? quantized : entry.bytes, kIoAlignment);
   }
   return total;
 }
@@ -29,8 +59,9 @@ uint64_t SectionBytes(const BundleFile& file, SectionKind section) {
 // Loads tensors one by one into `weights`.
 class Weights::Loader {
  public:
-  Loader(const BundleFile& file, const ModelConfig& config, Weights* weights)
-      : file_(file), config_(config), weights_(weights) {}
+  Loader(const BundleFile& file, const ModelConfig& config, ResidentType resident_type,
+         Weights* weights)
+      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {}
 
   absl::Status LoadAll(bool with_predictors) {
     const uint64_t d = config_.d_model, e = config_.embed_dim;
@@ -88,8 +119,32 @@ class Weights::Loader {
                                              uint64_t cols) {
     SLUICE_ASSIGN_OR_RETURN(const TensorEntry* entry, Find(name));
     SLUICE_RETURN_IF_ERROR(CheckShape(*entry, {rows, cols}));
+    if (const uint64_t bytes = QuantizedBytes(*entry, resident_type_); bytes != 0) {
+      return ReadQuantized(*entry, bytes);
+    }
     SLUICE_ASSIGN_OR_RETURN(const void* data, Read(*entry));
     return kernels::Matrix{data, entry->type, rows, cols, cols * ElementBytes(entry->type)};
+  }
+
+  absl::StatusOr<kernels::Matrix> ReadQuantized(const TensorEntry& entry, uint64_t bytes) {
+    const uint64_t cols = entry.shape[1], from_bytes = cols * ElementBytes(entry.type);
+    const size_t row_bytes = kernels::Q8RowBytes(cols);
+    const uint64_t rows_at_once = std::clamp<uint64_t>(kPieceBytes / from_bytes, 1, entry.shape[0]);
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(bytes));
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer piece,
+                            AlignedBuffer::Allocate(rows_at_once * from_bytes));
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer wide, AlignedBuffer::Allocate(cols * sizeof(float)));
+    std::byte* to = buffer.data();
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensorInPieces(
+        entry, piece.span(), [&](absl::Span<const std::byte> rows) {
+          for (size_t at = 0; at < rows.size(); at += from_bytes, to += row_bytes) {
+            kernels::ToF32(entry.type, rows.data() + at, cols, wide.as<float>());
+            kernels::QuantizeRow(wide.as<float>(), cols, to);
+          }
+        }));
+    weights_->buffers_.push_back(std::move(buffer));
+    return kernels::Matrix{weights_->buffers_.back().data(), entry.type, entry.shape[0], cols,
+                           row_bytes, true};
   }
 
   absl::StatusOr<const float*> LoadVector(const std::string& name, uint64_t size) {
@@ -179,14 +234,17 @@ class Weights::Loader {
 
   const BundleFile& file_;
   const ModelConfig& config_;
+  const ResidentType resident_type_;
   Weights* weights_;
 };
 
 absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
                                                        const ModelConfig& config,
-                                                       bool with_predictors) {
+                                                       bool with_predictors,
+                                                       ResidentType resident_type) {
   auto weights = std::make_unique<Weights>();
-  SLUICE_RETURN_IF_ERROR(Loader(file, config, weights.get()).LoadAll(with_predictors));
+  Loader loader(file, config, resident_type, weights.get());
+  SLUICE_RETURN_IF_ERROR(loader.LoadAll(with_predictors));
   return weights;
 }
 
@@ -195,12 +253,12 @@ bool Weights::has_lookahead() const {
   return std::any_of(layers_.begin(), layers_.end(), has);
 }
 
-uint64_t Weights::ResidentBytes(const BundleFile& file) {
-  return SectionBytes(file, SectionKind::kResident);
+uint64_t Weights::ResidentBytes(const BundleFile& file, ResidentType resident_type) {
+  return SectionBytes(file, SectionKind::kResident, resident_type);
 }
 
 uint64_t Weights::PredictorBytes(const BundleFile& file) {
-  return SectionBytes(file, SectionKind::kPredictors);
+  return SectionBytes(file, SectionKind::kPredictors, ResidentType::kAuto);
 }
 
 }  // namespace sluice

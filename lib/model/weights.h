@@ -13,6 +13,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/model/model_config.h"
 #include "lib/predictor/predictor.h"
+#include "sluice/options.h"
 
 namespace sluice {
 
@@ -40,12 +41,15 @@ struct LayerWeights {
 // Threads: const methods may overlap.
 class Weights {
  public:
-  // Reads and verifies the resident section, and the predictors when asked. The file's directory
+  // Reads and verifies the resident section, and the predictors when asked. Matrices that
+  // `resident_type` quantises are read piece by piece and never held as they are in the file.
+  // The file's directory
   // must hold the tensors that `config` calls for, in the right shapes: kDataLoss names
   // the tensor, expected and found.
   static absl::StatusOr<std::unique_ptr<Weights>> Load(const BundleFile& file,
                                                        const ModelConfig& config,
-                                                       bool with_predictors);
+                                                       bool with_predictors,
+                                                       ResidentType resident_type);
 
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
@@ -67,7 +71,7 @@ class Weights {
   const std::vector<Loaded>& loaded() const { return loaded_; }
 
   // Bytes that Load() would allocate, from the directory alone.
-  static uint64_t ResidentBytes(const BundleFile& file);
+  static uint64_t ResidentBytes(const BundleFile& file, ResidentType resident_type);
   static uint64_t PredictorBytes(const BundleFile& file);
 
  private:

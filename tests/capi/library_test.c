@@ -48,6 +48,8 @@ static const struct place places[] = {
     MEMBER(sluice_model_options, skip_verify, 44),
     MEMBER(sluice_model_options, reserved, 48),
     END(sluice_model_options, 80),
+    MEMBER(sluice_model_options, resident_type, 80),
+    MEMBER(sluice_model_options, kv_type, 84),
     MEMBER(sluice_memory_plan, struct_size, 0),
     MEMBER(sluice_memory_plan, fits, 4),
     MEMBER(sluice_memory_plan, floor_bytes, 8),
@@ -124,7 +126,7 @@ void test_layout(void) {
     CHECK(places[i].now == places[i].abi1);
   }
   /* Sizes of this version: a member appended to a struct shows here. */
-  CHECK(sizeof(sluice_model_options) == 80);
+  CHECK(sizeof(sluice_model_options) == 88);
   CHECK(sizeof(sluice_memory_plan) == 128);
   CHECK(sizeof(sluice_model_info) == 80);
   CHECK(sizeof(sluice_stats) == 448);

@@ -1,8 +1,13 @@
 /* How structs grow: sizes, tails and reserved members; and which values options may have. */
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "check.h"
+
+/* Where the first version of this ABI ended: what a host that was built then hands us. */
+#define MODEL_OPTIONS_ABI1 \
+  (offsetof(sluice_model_options, reserved) + sizeof(((sluice_model_options*)0)->reserved))
 
 /* A struct of a version to come: ours with a tail. */
 struct longer_options {
@@ -20,7 +25,7 @@ static void test_init(void) {
   CHECK_STATUS(sluice_model_options_init(NULL, sizeof(sluice_model_options)),
                SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_generate_options_init(NULL, sizeof generate), SLUICE_INVALID_ARGUMENT);
-  CHECK_STATUS(sluice_model_options_init(&longer.options, sizeof longer.options - 1),
+  CHECK_STATUS(sluice_model_options_init(&longer.options, MODEL_OPTIONS_ABI1 - 1),
                SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_generate_options_init(&generate, 0), SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_generate_options_init(&generate, (size_t)-1), SLUICE_INVALID_ARGUMENT);
@@ -32,6 +37,10 @@ static void test_init(void) {
   CHECK(longer.tail[0] == UINT64_MAX); /* not a byte beyond the size that was given */
   CHECK_STATUS(sluice_model_options_init(&longer.options, sizeof longer), SLUICE_OK);
   CHECK(longer.options.struct_size == sizeof longer && longer.tail[2] == 0);
+
+  longer.options.resident_type = -1;
+  CHECK_STATUS(sluice_model_options_init(&longer.options, MODEL_OPTIONS_ABI1), SLUICE_OK);
+  CHECK(longer.options.resident_type == -1); /* an older host's struct ends before it */
 }
 
 static void test_reading(const char* path) {
@@ -51,6 +60,27 @@ static void test_reading(const char* path) {
   CHECK_STATUS(sluice_model_plan(path, options, &plan), SLUICE_INVALID_ARGUMENT);
   options->struct_size = UINT32_MAX;
   CHECK_STATUS(sluice_model_plan(path, options, &plan), SLUICE_INVALID_ARGUMENT);
+}
+
+/* Members behind `reserved`: absent from an older host's struct, and then the default. */
+static void test_appended(const char* path) {
+  sluice_model_options options;
+  sluice_memory_plan plain, plan;
+  plain.struct_size = plan.struct_size = sizeof plan;
+  sluice_model_options_init(&options, sizeof options);
+  CHECK_STATUS(sluice_model_plan(path, &options, &plain), SLUICE_OK);
+  options.kv_type = SLUICE_KV_F16;
+  options.resident_type = SLUICE_RESIDENT_Q8;
+  CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_OK);
+  CHECK(2 * plan.kv_bytes == plain.kv_bytes && plan.resident_bytes < plain.resident_bytes);
+  options.kv_type = 2;
+  CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_INVALID_ARGUMENT);
+  options.kv_type = SLUICE_KV_F32;
+  options.resident_type = 2;
+  CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_INVALID_ARGUMENT);
+  options.struct_size = MODEL_OPTIONS_ABI1;
+  CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_OK);
+  CHECK(plan.kv_bytes == plain.kv_bytes && plan.resident_bytes == plain.resident_bytes);
 }
 
 static void test_writing(const char* path) {
@@ -150,6 +180,7 @@ static void test_generate_values(const char* path) {
 void test_options(const char* path) {
   test_init();
   test_reading(path);
+  test_appended(path);
   test_writing(path);
   test_model_values(path);
   test_generate_values(path);

@@ -30,6 +30,13 @@ void CheckHolds(const BundleFile& file, const std::string& name, ElementType typ
   Bytes read(entry->bytes);
   REQUIRE_OK(file.ReadTensor(*entry, absl::MakeSpan(read)));
   CHECK(read == data);
+  Bytes scratch(7), pieces;
+  REQUIRE_OK(file.ReadTensorInPieces(
+      *entry, absl::MakeSpan(scratch), [&](absl::Span<const std::byte> piece) {
+        CHECK(piece.size() <= scratch.size());
+        pieces.insert(pieces.end(), piece.begin(), piece.end());
+      }));
+  CHECK(pieces == data);
 }
 
 // Layers, tensors and tokenizer of `file` are those of `sample`.

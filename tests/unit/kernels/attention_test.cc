@@ -21,22 +21,29 @@ std::vector<double> Expected(const float* q, const float* keys, const float* val
   return out;
 }
 
+// `wide` rounded to `type`, ending at a guard page; `wide` becomes what is stored.
+void StoreRounded(ElementType type, std::vector<float>* wide, GuardedBytes* to) {
+  REQUIRE(kernels::FromF32(type, wide->data(), wide->size(), to->data()) == wide->size());
+  kernels::ToF32(type, to->data(), wide->size(), wide->data());
+}
+
 TEST_CASE("AttentionHead is softmax(q . keys) . values", "[kernels]") {
   Random random(1);
   ForEachTarget([&] {
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 90; ++round) {
+      const ElementType type = kAllTypes[round % 3];
       const size_t head_dim = random.Between(1, 140), stride = head_dim + random.Between(0, 9);
-      const size_t num_keys = round < 50 ? random.Between(1, 300) : 2000;
-      INFO("head_dim " << head_dim << ", keys " << num_keys);
-      const size_t kv_floats = (num_keys - 1) * stride + head_dim;
-      GuardedBytes keys(kv_floats * sizeof(float)), values(kv_floats * sizeof(float));
-      const std::vector<float> k = random.Floats(kv_floats), v = random.Floats(kv_floats);
-      std::copy(k.begin(), k.end(), keys.floats());
-      std::copy(v.begin(), v.end(), values.floats());
+      const size_t num_keys = round < 80 ? random.Between(1, 300) : 2000;
+      INFO(ElementTypeName(type) << ", head_dim " << head_dim << ", keys " << num_keys);
+      const size_t kv_elements = (num_keys - 1) * stride + head_dim;
+      GuardedBytes keys(kv_elements * ElementBytes(type)), values(kv_elements * ElementBytes(type));
+      std::vector<float> k = random.Floats(kv_elements), v = random.Floats(kv_elements);
+      StoreRounded(type, &k, &keys);
+      StoreRounded(type, &v, &values);
       const std::vector<float> q = random.Floats(head_dim);
       GuardedBytes scores(num_keys * sizeof(float)), out(head_dim * sizeof(float));
-      kernels::AttentionHead(q.data(), keys.floats(), values.floats(), stride, num_keys, head_dim,
-                             scores.floats(), out.floats());
+      kernels::AttentionHead(type, q.data(), keys.data(), values.data(), stride, num_keys,
+                             head_dim, scores.floats(), out.floats());
       const std::vector<double> expected =
           Expected(q.data(), k.data(), v.data(), stride, num_keys, head_dim);
       for (size_t c = 0; c < head_dim; ++c) {
@@ -53,7 +60,8 @@ TEST_CASE("scores far beyond exp's range", "[kernels]") {
     for (float scale : {1e4f, 1e30f}) {
       const std::vector<float> keys = {-scale, scale, 0.0f, scale};
       float scores[4], out = 0;
-      kernels::AttentionHead(q.data(), keys.data(), values.data(), 1, 4, 1, scores, &out);
+      kernels::AttentionHead(ElementType::kF32, q.data(), keys.data(), values.data(), 1, 4, 1,
+                             scores, &out);
       REQUIRE(out == 3.5f);  // the two largest in equal parts
     }
   });
@@ -67,8 +75,8 @@ TEST_CASE("a NaN or infinite key is not smoothed away", "[kernels]") {
         std::vector<float> keys(37, 0.5f), scores(37);
         keys[at] = bad;
         float out = 0;
-        kernels::AttentionHead(q.data(), keys.data(), values.data(), 1, 37, 1, scores.data(),
-                               &out);
+        kernels::AttentionHead(ElementType::kF32, q.data(), keys.data(), values.data(), 1, 37, 1,
+                               scores.data(), &out);
         REQUIRE(kernels::HasNonFinite(&out, 1));
       }
     }
@@ -88,8 +96,8 @@ TEST_CASE("attention does not depend on where the cache lies", "[kernels]") {
       for (size_t k = 0; k < num_keys; ++k) {
         std::copy_n(&kv[k * head_dim], head_dim, &moved[shift + k * stride]);
       }
-      kernels::AttentionHead(q.data(), &moved[shift], &moved[shift], stride, num_keys, head_dim,
-                             scores.data(), out.data());
+      kernels::AttentionHead(ElementType::kF32, q.data(), &moved[shift], &moved[shift], stride,
+                             num_keys, head_dim, scores.data(), out.data());
       if (shift == 0) first = out;
       REQUIRE(SameBits(out.data(), first.data(), head_dim));
     }

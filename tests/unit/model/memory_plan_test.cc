@@ -84,6 +84,27 @@ TEST_CASE("context, sessions and dense mode are in the plan", "[model]") {
   CHECK(dense->recommended_bytes > dense->floor_bytes);
 }
 
+TEST_CASE("q8 weights and an f16 KV cache are planned at their size", "[model]") {
+  const Fixture fixture;
+  ModelOptions options;
+  options.threads = 1;
+  auto plain = PlanMemory(fixture.path, options);
+  options.kv_type = KvType::kF16;
+  auto half = PlanMemory(fixture.path, options);
+  options.resident_type = ResidentType::kQ8;
+  auto q8 = PlanMemory(fixture.path, options);
+  REQUIRE_OK(plain);
+  REQUIRE_OK(half);
+  REQUIRE_OK(q8);
+  CHECK(plain->kv_element_type == "f32");
+  CHECK(half->kv_element_type == "f16");
+  CHECK(2 * half->kv == plain->kv);
+  CHECK(half->resident == plain->resident);
+  CHECK(q8->predictor == plain->predictor);
+  CHECK(q8->resident < plain->resident);
+  CHECK(q8->floor_bytes < half->floor_bytes);
+}
+
 TEST_CASE("a large prefill chunk gives way at the floor", "[model]") {
   const Fixture fixture;
   ModelOptions options;

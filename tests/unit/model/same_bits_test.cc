@@ -1,5 +1,7 @@
 // Streamed == resident, bit for bit: logits depend on file, weights, predictor and tokens only.
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
@@ -75,6 +77,48 @@ TEST_CASE("logits have the same bits under every option", "[model]") {
                             << floor);
             REQUIRE(fixture.Logits(options) == whole);
           }
+        }
+      }
+    }
+  }
+}
+
+// Root of the mean square of the differences, against that of `a`.
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double differences = 0, squares = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double off = static_cast<double>(a[i]) - b[i];
+    differences += off * off;
+    squares += static_cast<double>(a[i]) * a[i];
+  }
+  return std::sqrt(differences / squares);
+}
+
+TEST_CASE("q8 weights and an f16 KV cache have bits of their own, the same under every option",
+          "[model]") {
+  const Fixture fixture;
+  const std::vector<float> plain = fixture.Logits(OptionsFor(Mode::kSparse));
+  std::vector<std::vector<float>> seen = {plain};
+  for (ResidentType resident : {ResidentType::kAuto, ResidentType::kQ8}) {
+    for (KvType kv : {KvType::kF32, KvType::kF16}) {
+      if (resident == ResidentType::kAuto && kv == KvType::kF32) continue;
+      ModelOptions base = OptionsFor(Mode::kSparse);
+      base.resident_type = resident;
+      base.kv_type = kv;
+      const std::vector<float> whole = fixture.Logits(base);
+      INFO("resident " << static_cast<int>(resident) << " kv " << static_cast<int>(kv));
+      REQUIRE(std::find(seen.begin(), seen.end(), whole) == seen.end());
+      seen.push_back(whole);
+      REQUIRE(Distance(whole, plain) < 0.05);
+      for (uint32_t threads : {1u, 2u, 3u}) {
+        for (uint32_t chunk : {1u, 7u, 64u}) {
+          ModelOptions options = base;
+          options.threads = threads;
+          options.prefill_chunk_tokens = chunk;
+          options.window_tokens = threads - 1;
+          if (chunk != 7) options.dram_budget_bytes = fixture.Floor(options);
+          INFO("threads " << threads << " chunk " << chunk);
+          REQUIRE(fixture.Logits(options) == whole);
         }
       }
     }
@@ -172,14 +216,18 @@ TEST_CASE("an engine in memory gives the same bits", "[model]") {
 TEST_CASE("each dispatch target keeps its bits", "[model]") {
   const Fixture fixture;
   for (const std::string& target : kernels::AvailableTargets()) {
-    INFO("target " << target);
-    REQUIRE(kernels::ForceTarget(target));
-    const std::vector<float> whole = fixture.Logits(OptionsFor(Mode::kSparse));
-    ModelOptions options = OptionsFor(Mode::kSparse);
-    options.prefill_chunk_tokens = 5;
-    options.threads = 2;
-    options.window_tokens = 1;
-    CHECK(fixture.Logits(options) == whole);
+    for (bool small : {false, true}) {
+      INFO("target " << target << ", q8 and f16 KV " << small);
+      REQUIRE(kernels::ForceTarget(target));
+      ModelOptions options = OptionsFor(Mode::kSparse);
+      options.resident_type = small ? ResidentType::kQ8 : ResidentType::kAuto;
+      options.kv_type = small ? KvType::kF16 : KvType::kF32;
+      const std::vector<float> whole = fixture.Logits(options);
+      options.prefill_chunk_tokens = 5;
+      options.threads = 2;
+      options.window_tokens = 1;
+      CHECK(fixture.Logits(options) == whole);
+    }
   }
   REQUIRE(kernels::ForceTarget(""));
 }
