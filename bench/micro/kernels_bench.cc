@@ -1,5 +1,5 @@
-// Memory bandwidth of the kernels on one thread, beside that of plainly reading a large buffer,
-// and the speed of the training products.
+// Products with several tokens and the training products, whose speed is that of the processor.
+// Those that memory bounds are in kernel_bandwidth_bench.cc.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,6 @@ namespace sluice {
 namespace {
 
 constexpr size_t kModelWidth = 4096;
-constexpr size_t kNumNeurons = 16384;
 
 void ReportBytes(benchmark::State& state, size_t bytes_per_pass) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) *
@@ -39,24 +38,6 @@ AlignedBuffer RandomWeights(ElementType type, size_t count) {
   return *std::move(buffer);
 }
 
-// What the others are compared with: a sum, which waits for nothing but memory.
-void BM_ReadMemory(benchmark::State& state) {
-  const size_t bytes = size_t{256} << 20;
-  const AlignedBuffer buffer = RandomWeights(ElementType::kF32, bytes / sizeof(float));
-  if (buffer.size() == 0) return state.SkipWithError("no memory");
-  const uint64_t* words = buffer.as<uint64_t>();
-  const size_t count = bytes / sizeof(uint64_t);
-  for (auto _ : state) {
-    uint64_t sums[8] = {};
-    for (size_t i = 0; i + 8 <= count; i += 8) {
-      for (size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
-    }
-    benchmark::DoNotOptimize(sums);
-  }
-  ReportBytes(state, bytes);
-}
-BENCHMARK(BM_ReadMemory);
-
 void BM_MatVec(benchmark::State& state) {
   const auto type = static_cast<ElementType>(state.range(0));
   const auto rows = static_cast<size_t>(state.range(1));
@@ -77,63 +58,7 @@ void BM_MatVec(benchmark::State& state) {
                          benchmark::Counter::kIsIterationInvariantRate);
   state.SetLabel(std::string(ElementTypeName(type)));
 }
-BENCHMARK(BM_MatVec)->ArgsProduct({{0, 1, 2}, {4096, 16384}, {1}});
-BENCHMARK(BM_MatVec)->ArgsProduct({{0, 1, 2}, {4096}, {4, 32}});
-
-// Layers of 16 KiB bundles (an f16 up row, then the down column) and some random tenths of the
-// neurons. The benchmarks take the tenths in turn, so that each comes from memory, not from cache.
-struct Bundles {
-  static constexpr size_t kRowBytes = kModelWidth * 2;
-  struct Tenth {
-    std::vector<const void*> up, down;
-  };
-
-  Bundles() : memory(RandomWeights(ElementType::kF16, kNumNeurons * 2 * kModelWidth)), tenths(8) {
-    std::mt19937 random(11);
-    for (size_t i = 0; memory.size() > 0 && i < kNumNeurons; ++i) {
-      const size_t draw = random() % 10;
-      if (draw >= tenths.size()) continue;
-      const std::byte* bundle = memory.data() + i * 2 * kRowBytes;
-      tenths[draw].up.push_back(bundle);
-      tenths[draw].down.push_back(bundle + kRowBytes);
-    }
-  }
-
-  AlignedBuffer memory;
-  std::vector<Tenth> tenths;
-};
-
-void BM_GatherDot(benchmark::State& state) {
-  const Bundles bundles;
-  const std::vector<float> x(kModelWidth, 0.5f);
-  std::vector<float> out(kNumNeurons);
-  size_t num_rows = 0, turn = 0;
-  for (auto _ : state) {
-    const auto& up = bundles.tenths[turn++ % bundles.tenths.size()].up;
-    kernels::GatherDot(ElementType::kF16, up.data(), up.size(), kModelWidth, x.data(),
-                       out.data());
-    benchmark::ClobberMemory();
-    num_rows += up.size();
-  }
-  state.SetBytesProcessed(static_cast<int64_t>(num_rows * Bundles::kRowBytes));
-}
-BENCHMARK(BM_GatherDot);
-
-void BM_AccumulateRows(benchmark::State& state) {
-  const Bundles bundles;
-  const std::vector<float> values(kNumNeurons, 1e-6f);
-  std::vector<float> y(kModelWidth);
-  size_t num_rows = 0, turn = 0;
-  for (auto _ : state) {
-    const auto& down = bundles.tenths[turn++ % bundles.tenths.size()].down;
-    kernels::AccumulateRows(ElementType::kF16, down.data(), values.data(), down.size(), y.data(),
-                            0, kModelWidth);
-    benchmark::ClobberMemory();
-    num_rows += down.size();
-  }
-  state.SetBytesProcessed(static_cast<int64_t>(num_rows * Bundles::kRowBytes));
-}
-BENCHMARK(BM_AccumulateRows);
+BENCHMARK(BM_MatVec)->ArgsProduct({{0, 1, 2}, {4096}, {1, 4, 32}});
 
 using Gemm = void (*)(const float*, size_t, const float*, size_t, size_t, size_t, size_t, float*,
                       size_t);

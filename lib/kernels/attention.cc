@@ -8,11 +8,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/attention.cc"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 
-#include "lib/kernels/accumulate-inl.h"
-#include "lib/kernels/dot-inl.h"
+#include "lib/kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -26,30 +26,36 @@ struct HeadRows {
   const W* operator[](size_t k) const { return first + std::min(k, num_rows - 1) * stride; }
 };
 
-// How many of such rows lie between the one in use and the one to fetch: short as they are, more
-// than one block of `block` rows.
+// As kAheadBytes, but on a single stream.
+constexpr size_t kHeadAheadBytes = 6144;
+
+// How many of such rows lie between the one in use and the one to fetch.
 template <class W>
-HWY_INLINE size_t RowsAhead(const HeadRows<W>& rows, size_t block) {
-  const size_t row_bytes = std::max<size_t>(rows.stride * sizeof(W), 1);
-  return (kAheadBytes / row_bytes / block + 1) * block;
+HWY_INLINE size_t RowsAhead(const HeadRows<W>& rows) {
+  return kHeadAheadBytes / std::max<size_t>(rows.stride * sizeof(W), 1) + 1;
 }
 
+// The bits of DotBlock(), which is made for longer rows. The rows of a head are short and lie one
+// after the other: one at a time is what memory follows best, and their sums do not wait for each
+// other.
 template <class W>
 void ScoreKeys(const float* q, const HeadRows<W>& keys, size_t head_dim, float* scores) {
-  const W* const* const no_next = nullptr;
-  const size_t ahead = RowsAhead(keys, kDotRows);
-  const W *rows[kDotRows], *next[kDotRows];
-  size_t k = 0;
-  for (; k + kDotRows <= keys.num_rows; k += kDotRows) {
-    for (size_t i = 0; i < kDotRows; ++i) {
-      rows[i] = keys[k + i];
-      next[i] = keys[k + i + ahead];
+  const F32 d;
+  constexpr size_t kLanes = hn::MaxLanes(F32());
+  const size_t ahead = RowsAhead(keys);
+  for (size_t k = 0; k < keys.num_rows; ++k) {
+    const W *const row = keys[k], *const next = keys[k + ahead];
+    for (size_t c = 0; c < head_dim; c += kLineBytes / sizeof(W)) hwy::Prefetch(next + c);
+    VecF32 sum = hn::Zero(d);
+    size_t c = 0;
+    for (; c + kLanes <= head_dim; c += kLanes) {
+      sum = hn::MulAdd(LoadWide(d, row + c), hn::LoadU(d, q + c), sum);
     }
-    DotBlock<kDotRows, 1>(rows, head_dim, &q, next, scores + k);
-  }
-  for (; k < keys.num_rows; ++k) {
-    rows[0] = keys[k];
-    DotBlock<1, 1>(rows, head_dim, &q, no_next, scores + k);
+    if (c < head_dim) {
+      const size_t left = head_dim - c;
+      sum = hn::MulAdd(LoadTail(d, row + c, left), LoadTail(d, q + c, left), sum);
+    }
+    scores[k] = Sum(d, sum);
   }
 }
 
@@ -82,21 +88,50 @@ float ExpScores(float* scores, size_t num_keys) {
   return Sum(d, sum);
 }
 
+// Columns whose sums stay in registers while the rows of a head go by.
+constexpr size_t kStripVectors = 8;
+
+// out[c] = sum of weights[k] * values[k][c], k ascending, for kVectors * Lanes() columns from c on.
+template <size_t kVectors, class W>
+HWY_INLINE void MixStrip(const float* weights, const HeadRows<W>& values, size_t c, float* out) {
+  const F32 d;
+  constexpr size_t kLanes = hn::MaxLanes(F32());
+  const size_t ahead = RowsAhead(values);
+  VecF32 sum[kVectors];
+  SLUICE_UNROLL
+  for (size_t i = 0; i < kVectors; ++i) sum[i] = hn::Zero(d);
+  for (size_t k = 0; k < values.num_rows; ++k) {
+    const W *const row = values[k] + c, *const next = values[k + ahead] + c;
+    const VecF32 weight = hn::Set(d, weights[k]);
+    SLUICE_UNROLL
+    for (size_t i = 0; i < kVectors * kLanes; i += kLineBytes / sizeof(W)) {
+      hwy::Prefetch(next + i);
+    }
+    SLUICE_UNROLL
+    for (size_t i = 0; i < kVectors; ++i) {
+      sum[i] = hn::MulAdd(weight, LoadWide(d, row + i * kLanes), sum[i]);
+    }
+  }
+  SLUICE_UNROLL
+  for (size_t i = 0; i < kVectors; ++i) hn::StoreU(sum[i], d, out + c + i * kLanes);
+}
+
 template <class W>
 void MixValues(const float* weights, const HeadRows<W>& values, size_t head_dim, float* out) {
-  const size_t ahead = RowsAhead(values, kAccumulateRows);
-  const W *rows[kAccumulateRows], *next[kAccumulateRows];
-  size_t k = 0;
-  for (; k + kAccumulateRows <= values.num_rows; k += kAccumulateRows) {
-    for (size_t i = 0; i < kAccumulateRows; ++i) {
-      rows[i] = values[k + i];
-      next[i] = values[k + i + ahead];
-    }
-    AccumulateBlock<kAccumulateRows>(rows, weights + k, next, out, 0, head_dim);
+  const F32 d;
+  constexpr size_t kLanes = hn::MaxLanes(F32());
+  size_t c = 0;
+  for (; c + kStripVectors * kLanes <= head_dim; c += kStripVectors * kLanes) {
+    MixStrip<kStripVectors>(weights, values, c, out);
   }
-  const size_t left = values.num_rows - k;
-  for (size_t i = 0; i < left; ++i) rows[i] = values[k + i];
-  AccumulateFew(rows, weights + k, left, out, 0, head_dim);
+  for (; c + kLanes <= head_dim; c += kLanes) MixStrip<1>(weights, values, c, out);
+  if (c == head_dim) return;
+  VecF32 sum = hn::Zero(d);
+  for (size_t k = 0; k < values.num_rows; ++k) {
+    const VecF32 row = LoadTail(d, values[k] + c, head_dim - c);
+    sum = hn::MulAdd(hn::Set(d, weights[k]), row, sum);
+  }
+  StoreTail(sum, d, out + c, head_dim - c);
 }
 
 template <class W>
@@ -106,7 +141,6 @@ void AttentionHeadOf(const float* q, const void* keys, const void* values, size_
   const HeadRows<W> value_rows{static_cast<const W*>(values), kv_stride, num_keys};
   ScoreKeys(q, key_rows, head_dim, scores);
   const float total = ExpScores(scores, num_keys);
-  for (size_t c = 0; c < head_dim; ++c) out[c] = 0.0f;
   MixValues(scores, value_rows, head_dim, out);
   for (size_t c = 0; c < head_dim; ++c) out[c] /= total;
 }
