@@ -8,8 +8,8 @@ namespace {
 
 // An observation counts half as much when so many others have followed: 0.5 ^ (1 / 2000).
 constexpr double kFade = 0.99965;
-// The pull of the prior: little beside what is observed, and enough to say how a cost is split where
-// all observations have reads of the same size.
+// The pull of the prior: little beside what is observed, and enough to say how a cost is split
+// where all observations have reads of the same size.
 constexpr double kPriorWeight = 0.2;
 // Fewer reads than this do not fill a queue, and say more about waiting than about cost.
 constexpr uint64_t kFewestReads = 16;

@@ -124,7 +124,7 @@ class Contract(ProgramTest):
         row = self.json("bench", self.model, "--prompt-tokens", 4, "--tokens", 8)
         self.assertTrue(STATS | {"roofline_ms", "page_cache"} <= set(row))
         for part in ("io", "memory", "compute", "total"):
-            self.assertEqual(set(row["ms_per_token"][part]), {"median", "p95"})
+            self.assertEqual(set(row["ms_per_token"][part]), {"median", "p95", "std"})
 
     def test_device(self):
         curve = self.path("curve.json")
