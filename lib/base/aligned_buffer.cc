@@ -22,8 +22,9 @@ absl::StatusOr<AlignedBuffer> AlignedBuffer::AllocateAdvised(size_t bytes,
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
   const bool large = advise != nullptr && rounded.value() >= 2 * kLargePage;
-  void* data = std::aligned_alloc(large ? kLargePage : kIoAlignment, rounded.value());
-  if (data == nullptr) {
+  // Not std::aligned_alloc(): it wants sizes that are multiples of the alignment.
+  void* data = nullptr;
+  if (posix_memalign(&data, large ? kLargePage : kIoAlignment, rounded.value()) != 0) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
   if (large) advise(data, rounded.value());
