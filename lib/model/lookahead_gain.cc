@@ -55,7 +55,7 @@ void LookaheadGain::Decide() {
     std::sort(values.begin(), values.end());
     return (values[values.size() / 2 - 1] + values[values.size() / 2]) / 2;
   };
-  pays_ = static_cast<double>(median(with)) < kLoss * static_cast<double>(median(without));
+  pays_ = static_cast<double>(median(with)) < kMostLoss * static_cast<double>(median(without));
   wait_ = kPassesBetweenTrials;
 }
 

@@ -43,8 +43,8 @@ class LookaheadGain {
   static constexpr uint32_t kWarmUpPasses = 8;
   // After a trial its outcome holds for so many passes.
   static constexpr uint32_t kPassesBetweenTrials = 500;
-  // Without it this much faster, reading ahead is switched off.
-  static constexpr double kLoss = 1.02;
+  // Reading ahead may take this many times as long as going without: less is noise.
+  static constexpr double kMostLoss = 1.02;
 
   struct Layer {
     double share = 1;
