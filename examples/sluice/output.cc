@@ -117,9 +117,10 @@ nlohmann::json LayersJson(const std::vector<LayerQuality>& layers) {
 std::string LayersText(const std::vector<LayerQuality>& layers) {
   std::string text = "layer   rank   recall   precision   active   predicted   lookahead\n";
   for (const LayerQuality& l : layers) {
-    text += Format("%5u  %5u   %6.4f      %6.4f   %5.2f %%     %5.2f %%      %6.4f\n", l.layer,
-                   l.rank, l.recall, l.precision, 100 * l.active_fraction,
-                   100 * l.predicted_fraction, l.lookahead_recall);
+    text += Format("%5u  %5u   %6.4f      %6.4f   %5.2f %%     %5.2f %%", l.layer, l.rank, l.recall,
+                   l.precision, 100 * l.active_fraction, 100 * l.predicted_fraction);
+    // Nothing comes before the first layer that could guess for it.
+    text += l.layer == 0 ? "           -\n" : Format("      %6.4f\n", l.lookahead_recall);
   }
   return text;
 }

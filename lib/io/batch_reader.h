@@ -41,7 +41,7 @@ class BatchReader {
   // without progress are truncation (kDataLoss). An engine error leaves them queued: Drain().
   absl::Status Start(absl::Span<const IoRead> reads);
 
-  // Appends what has finished; waits for at least one while any is outstanding, and starts
+  // Appends what has finished; waits for one or a few while any is outstanding, and starts
   // queued reads as room appears. A read that failed is reported here, each on its own; the
   // returned Status is about the engine itself.
   absl::Status Wait(std::vector<FinishedRead>* finished);

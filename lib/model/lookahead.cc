@@ -16,7 +16,7 @@ Lookahead::Lookahead(bool enabled, uint32_t d_ffn, uint32_t max_rank, uint32_t m
       loader_(loader),
       pool_(pool),
       cancelled_(cancelled),
-      gain_(enabled && max_rank != 0, weights->num_layers()) {
+      gain_(enabled && weights->has_lookahead(), weights->num_layers()) {
   if (!gain_.enabled()) return;
   neurons_.reserve(d_ffn);
   scratch_.resize(size_t{max_rank} + d_ffn);

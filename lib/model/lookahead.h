@@ -28,7 +28,7 @@ struct LookaheadMeter {
 // One for each session. Wrong guesses cost reads, never results. Threads: one at a time.
 class Lookahead {
  public:
-  // Borrowed. `enabled` false: never starts anything.
+  // Borrowed. Never starts anything where not `enabled`, or without lookahead predictors.
   Lookahead(bool enabled, uint32_t d_ffn, uint32_t max_rank, uint32_t max_records,
             NeuronCache* cache, const Weights* weights, BundleLoader* loader, ThreadPool* pool,
             const std::atomic<bool>* cancelled);

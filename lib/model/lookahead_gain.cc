@@ -17,16 +17,16 @@ constexpr double kLeastShare = 0.02;
 }  // namespace
 
 LookaheadGain::LookaheadGain(bool enabled, uint32_t num_layers)
-    : enabled_(enabled), layers_(num_layers) {}
+    : enabled_(enabled), shares_(num_layers, 1.0) {}
 
 void LookaheadGain::Learn(uint32_t layer, size_t read, size_t used, size_t on_demand) {
   const double wasted = static_cast<double>(read - used);
   const double needed = static_cast<double>(used + on_demand);
-  Layer& of = layers_[layer];
+  double& share = shares_[layer];
   if (wasted > kMostWaste * needed) {
-    of.share = std::max(kLeastShare, of.share * kFall);
+    share = std::max(kLeastShare, share * kFall);
   } else {
-    of.share = std::min(1.0, of.share * kRise);
+    share = std::min(1.0, share * kRise);
   }
 }
 

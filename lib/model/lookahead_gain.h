@@ -21,7 +21,7 @@ class LookaheadGain {
   // Whether this pass reads ahead.
   bool on() const { return enabled_ && (trial_ < kTrialPasses ? trial_ % 2 == 1 : pays_); }
   // Share of a layer's missing guesses, best first, that is worth reading.
-  double share(uint32_t layer) const { return layers_[layer].share; }
+  double share(uint32_t layer) const { return shares_[layer]; }
   // What became of a layer's guess: records read ahead, those of them that were needed, and
   // needed ones that had to be read on demand.
   void Learn(uint32_t layer, size_t read, size_t used, size_t on_demand);
@@ -46,9 +46,6 @@ class LookaheadGain {
   // Reading ahead may take this many times as long as going without: less is noise.
   static constexpr double kMostLoss = 1.02;
 
-  struct Layer {
-    double share = 1;
-  };
   void Decide();
 
   bool enabled_;
@@ -57,7 +54,7 @@ class LookaheadGain {
   uint32_t trial_ = kTrialPasses;  // passes of the trial that are over
   int64_t began_ns_ = 0;
   std::array<int64_t, kTrialPasses> took_ns_{};
-  std::vector<Layer> layers_;
+  std::vector<double> shares_;  // by layer
 };
 
 }  // namespace sluice

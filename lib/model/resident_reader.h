@@ -26,7 +26,6 @@ class ResidentReader {
 
   uint64_t bytes() const { return bytes_; }       // of one ReadAll()
   uint64_t reads() const { return reads_.size(); }
-  int64_t busy_ns() const { return reader_.busy_ns(); }
 
  private:
   BatchReader reader_;

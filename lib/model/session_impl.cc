@@ -135,32 +135,42 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   }
   ++position_;
 
+  Count(SampleSince(before, start, rereading_ns));
+  return absl::OkStatus();
+}
+
+TokenSample SessionImpl::SampleSince(const LoaderStats& before, int64_t start_ns,
+                                     int64_t rereading_ns) const {
   const LoaderStats& after = context_->loader->stats();
   const FfnMeter& meter = context_->ffn->meter();
-  TokenSample sample;
-  sample.total_ns = NowNs() - start;
   const LookaheadMeter& ahead = context_->ffn->lookahead().meter();
+  TokenSample sample;
+  sample.total_ns = NowNs() - start_ns;
   sample.io_ns = after.waiting_ns - before.waiting_ns + after.starting_ns - before.starting_ns;
-  if (context_->resident != nullptr) {
-    sample.io_ns += rereading_ns;
-    sample.io_busy_ns += rereading_ns;
-    sample.bytes += context_->resident->bytes();
-    sample.needed_bytes += context_->resident->bytes();
-    sample.reads += context_->resident->reads();
-  }
   sample.memory_ns =
       meter.memory_ns + ahead.memory_ns + after.planning_ns - before.planning_ns;
-  sample.io_busy_ns += after.busy_ns - before.busy_ns;
-  sample.bytes += after.bytes - before.bytes;
+  sample.io_busy_ns = after.busy_ns - before.busy_ns;
+  sample.bytes = after.bytes - before.bytes;
   sample.gap_bytes = after.gap_bytes - before.gap_bytes;
-  sample.reads += after.reads - before.reads;
+  sample.reads = after.reads - before.reads;
   sample.records_needed = meter.records_needed;
   sample.records_missing = meter.records_missing;
   sample.records_ahead = ahead.records;
   sample.records_ahead_used = ahead.used;
-  sample.needed_bytes += meter.records_missing * model_->plan().record_bytes;
+  sample.needed_bytes = meter.records_missing * model_->plan().record_bytes;
   sample.neurons_predicted = meter.neurons_predicted;
   sample.neurons_active = meter.neurons_active;
+  if (const ResidentReader* const resident = context_->resident.get()) {
+    sample.io_ns += rereading_ns;
+    sample.io_busy_ns += rereading_ns;
+    sample.bytes += resident->bytes();
+    sample.needed_bytes += resident->bytes();
+    sample.reads += resident->reads();
+  }
+  return sample;
+}
+
+void SessionImpl::Count(const TokenSample& sample) {
   if (context_->samples.size() < context_->samples.capacity()) {
     context_->samples.push_back(sample);
   }
@@ -179,7 +189,6 @@ absl::Status SessionImpl::DecodeMeasured(int32_t token, absl::Span<float> logits
   sum_.needed_bytes += sample.needed_bytes;
   sum_.neurons_predicted += sample.neurons_predicted;
   sum_.neurons_active += sample.neurons_active;
-  return absl::OkStatus();
 }
 
 // Text of the tokens as it becomes certain, to the result and to the host.
@@ -302,7 +311,7 @@ absl::Status SessionImpl::DecodeLoop(const GenerateOptions& options, Sampler* sa
 
 const char* SessionImpl::LookaheadState() const {
   const LookaheadGain& gain = context_->ffn->lookahead().gain();
-  if (!gain.enabled() || !model_->weights().has_lookahead()) return "none";
+  if (!gain.enabled()) return "none";
   return gain.pays() ? "on" : "off: it did not pay";
 }
 

@@ -65,6 +65,9 @@ class SessionImpl : public Session {
   absl::Status PrefillChunks(absl::Span<const int32_t> tokens, absl::Span<float> last_logits,
                              const PrefillOptions& options);
   absl::Status DecodeMeasured(int32_t token, absl::Span<float> logits);
+  // What a token took whose decoding began with these; `rereading_ns` of it for resident weights.
+  TokenSample SampleSince(const LoaderStats& before, int64_t start_ns, int64_t rereading_ns) const;
+  void Count(const TokenSample& sample);
   absl::Status CheckGenerate(absl::Span<const int32_t> prompt,
                              const GenerateOptions& options) const;
   absl::Status DecodeLoop(const GenerateOptions& options, Sampler* sampler, TextEmitter* text,

@@ -5,7 +5,7 @@
 namespace sluice {
 namespace {
 
-// Passes of the length that `time` gives, until a trial has been decided or 600 have gone.
+// `count` passes, each as long as time(whether it reads ahead) says.
 template <typename Time>
 void RunPasses(LookaheadGain* gain, int count, Time time) {
   int64_t now = 0;
