@@ -88,7 +88,7 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
 
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
-  ListNeeded(slots.layout);
+  ListNeeded(slots.layout, num_tokens);
   const LayerSlots::Lease lease = Enter(layer, slots);
   meter_.memory_ns += NowNs() - start;
   if (!lease.held()) return absl::CancelledError("cancelled");
@@ -204,8 +204,15 @@ void FfnStep::ChooseActive(const LayerWeights& weights, size_t num_tokens, const
   }
 }
 
-void FfnStep::ListNeeded(const RecordLayout& layout) {
+void FfnStep::ListNeeded(const RecordLayout& layout, size_t num_tokens) {
   needed_.clear();
+  if (num_tokens == 1 && !all_neurons_) {  // the answer is there, and short
+    for (const uint32_t n : active_[0]) {
+      const uint32_t record = layout.record_of(n);
+      if (needed_.empty() || needed_.back() != record) needed_.push_back(record);
+    }
+    return;
+  }
   for (uint32_t record = 0; record < layout.num_records; ++record) {
     const uint32_t first = record * layout.neurons_per_record;
     const uint32_t end = std::min(first + layout.neurons_per_record, layout.num_neurons);

@@ -103,7 +103,7 @@ class FfnStep {
 
  private:
   void ChooseActive(const LayerWeights& weights, size_t num_tokens, const float* x);
-  void ListNeeded(const RecordLayout& layout);
+  void ListNeeded(const RecordLayout& layout, size_t num_tokens);
   LayerSlots::Lease Enter(uint32_t layer, LayerSlots& slots);
   bool MustLandFirst(const LayerSlots& slots) const;
   absl::Status LandAhead(uint32_t layer, LayerSlots& slots);
