@@ -5,86 +5,14 @@
 #include <cstring>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
+#include "capi/src/structs.h"
 #include "lib/base/status_macros.h"
 
 namespace sluice::capi {
 namespace {
-
-// Every struct ended with `reserved` in ABI 1; later members stand behind it.
-template <typename Struct>
-constexpr size_t kAbi1Bytes = offsetof(Struct, reserved) + sizeof(Struct::reserved);
-
-// Far above any struct to come: a struct_size that nobody set must not make us touch what is not
-// the caller's.
-constexpr size_t kMaxStructBytes = 4096;
-
-absl::Status CheckStructSize(size_t theirs, size_t abi1, const char* name) {
-  if (theirs >= abi1 && theirs <= kMaxStructBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("struct_size of ", name, " is ", theirs, ", expected sizeof: ", abi1,
-                   " in ABI 1, at most ", kMaxStructBytes));
-}
-
-bool AllZero(const void* bytes, size_t count) {
-  const auto* first = static_cast<const unsigned char*>(bytes);
-  return std::all_of(first, first + count, [](unsigned char byte) { return byte == 0; });
-}
-
-absl::Status Unknown(const char* name) {
-  return absl::UnimplementedError(
-      absl::StrCat(name, ": a reserved member, or one that this library (", Version(),
-                   ") does not know, is not zero; was the struct initialised?"));
-}
-
-// Copies what both sides know of `theirs` over the zeroed `ours`.
-template <typename Struct>
-absl::Status ReadStruct(const Struct* theirs, const char* name, Struct* ours) {
-  uint32_t size = 0;
-  std::memcpy(&size, theirs, sizeof size);
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  std::memcpy(ours, theirs, std::min<size_t>(size, sizeof *ours));
-  const auto* bytes = reinterpret_cast<const unsigned char*>(theirs);
-  if (size > sizeof *ours && !AllZero(bytes + sizeof *ours, size - sizeof *ours)) {
-    return Unknown(name);
-  }
-  if (!AllZero(ours->reserved, sizeof ours->reserved)) return Unknown(name);
-  return absl::OkStatus();
-}
-
-template <typename Struct>
-absl::Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
-  SLUICE_RETURN_IF_ERROR(CheckNotNull(theirs, name));
-  uint32_t size = 0;
-  std::memcpy(&size, theirs, sizeof size);
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  ours.struct_size = size;
-  std::memset(static_cast<void*>(theirs), 0, size);
-  std::memcpy(static_cast<void*>(theirs), &ours, std::min<size_t>(size, sizeof ours));
-  return absl::OkStatus();
-}
-
-template <typename Struct>
-absl::Status InitStruct(Struct* theirs, size_t size, const char* name) {
-  SLUICE_RETURN_IF_ERROR(CheckNotNull(theirs, name));
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  std::memset(static_cast<void*>(theirs), 0, size);
-  theirs->struct_size = static_cast<uint32_t>(size);
-  return absl::OkStatus();
-}
-
-absl::Status OutOfRange(const char* member, double value, const char* expected) {
-  return absl::InvalidArgumentError(absl::StrCat(member, " is ", value, ", expected ", expected));
-}
-
-// Only 0 and 1, so that other values may get a meaning one day.
-absl::StatusOr<bool> ReadFlag(uint32_t value, const char* member) {
-  if (value > 1) return OutOfRange(member, value, "0 or 1");
-  return value == 1;
-}
 
 absl::StatusOr<Mode> ReadMode(int32_t mode) {
   switch (mode) {
@@ -201,7 +129,7 @@ absl::StatusOr<GenerateOptions> ReadGenerateOptions(const sluice_generate_option
   if (theirs == nullptr) return options;
   sluice_generate_options c = {};
   SLUICE_RETURN_IF_ERROR(ReadStruct(theirs, "sluice_generate_options", &c));
-  if (c.reserved32 != 0) return Unknown("sluice_generate_options");
+  if (c.reserved32 != 0) return UnknownMember("sluice_generate_options");
   if (c.max_tokens > 0) options.max_tokens = c.max_tokens;
   SLUICE_RETURN_IF_ERROR(ReadSampling(c, &options.sampling));
   SLUICE_ASSIGN_OR_RETURN(options.ignore_eos, ReadFlag(c.ignore_eos, "ignore_eos"));
