@@ -22,13 +22,14 @@ namespace sluice {
 
 class FlashModelImpl;
 
-// Everything that a session owns, made when the model opens and lent to one session at a time.
-// Members point at one another: made in place, never moved.
+// Everything that a session or weight backend owns, made when the model opens and lent to one of
+// them at a time. Members point at one another: made in place, never moved.
 struct SessionContext {
   std::atomic<bool> cancelled{false};
-  KvCache kv;
   std::unique_ptr<BundleLoader> loader;
   std::unique_ptr<FfnStep> ffn;
+  // Empty with ffn_only, and so is what follows but for `lent`.
+  KvCache kv;
   std::unique_ptr<Decoder> decoder;
   std::unique_ptr<ResidentReader> resident;  // only for the baseline that keeps nothing
   std::vector<float> logits;          // [vocab_size]

@@ -45,6 +45,9 @@ class FakeModel : public FlashModel {
   absl::StatusOr<std::unique_ptr<Session>> CreateSession() override {
     return absl::UnimplementedError("a fake");
   }
+  absl::StatusOr<std::unique_ptr<WeightBackend>> CreateWeightBackend() override {
+    return absl::UnimplementedError("a fake");
+  }
   absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string&, bool) const override {
     return absl::UnimplementedError("a fake");
   }
