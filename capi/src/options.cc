@@ -119,6 +119,7 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   SLUICE_ASSIGN_OR_RETURN(options.engine, ReadEngine(c.engine));
   SLUICE_ASSIGN_OR_RETURN(const bool skip_verify, ReadFlag(c.skip_verify, "skip_verify"));
   options.verify_checksums = !skip_verify;
+  SLUICE_ASSIGN_OR_RETURN(options.ffn_only, ReadFlag(c.ffn_only, "ffn_only"));
   SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
   SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
   return options;

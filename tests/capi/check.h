@@ -32,5 +32,7 @@ void test_generate(const char* path);
 void test_misuse(const char* path);
 void test_threads(const char* path);
 void test_cancel(const char* path);
+void test_backend(const char* path);
+void test_backend_hints(const char* path); /* of a model with predictors */
 
 #endif /* SLUICE_TESTS_CAPI_CHECK_H_ */
