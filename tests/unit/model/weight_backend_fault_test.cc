@@ -26,7 +26,8 @@ using testing::Token;
 
 TinyModelOptions Wide() {
   TinyModelOptions tiny;
-  tiny.d_model = 2048;
+  tiny.d_model = 1024;
+  tiny.d_ffn = 72;
   return tiny;
 }
 

@@ -35,7 +35,7 @@ ModelOptions OptionsFor(Mode mode, uint32_t window = 0) {
 // A neuron to a record, so that active sets are far smaller than layers.
 TinyModelOptions Wide() {
   TinyModelOptions tiny;
-  tiny.d_model = 2048;
+  tiny.d_model = 1024;
   tiny.num_layers = 4;
   return tiny;
 }
@@ -79,10 +79,12 @@ TEST_CASE("a layer has the same bits under every option and in any order", "[mod
     const std::vector<float> x = fixture.Inputs(9);
     for (Mode mode : {Mode::kDense, Mode::kSparse}) {
       const auto expected = fixture.Expected(mode, x);
-      for (uint32_t variant = 0; variant < 4; ++variant) {
+      for (uint32_t variant = 0; variant < 5; ++variant) {
         ModelOptions options = OptionsFor(mode, variant);
         options.threads = 1 + variant % 2;
         options.ffn_only = variant >= 2;
+        options.techniques.window = variant != 3;
+        options.techniques.overlap = variant != 4;
         options.prefill_chunk_tokens = variant == 1 ? 4 : 0;
         if (variant != 0) options.dram_budget_bytes = fixture.Floor(options);
         const auto model = fixture.Open(options);
@@ -172,6 +174,27 @@ TEST_CASE("rows acquired in parts give what Forward gives", "[model]") {
         CHECK((stats.records_ahead_used > 0) == ahead);
       }
     }
+  }
+}
+
+TEST_CASE("parts of a token are one token for the window", "[model]") {
+  const BackendFixture fixture(Wide());
+  const auto model = fixture.Open(OptionsFor(Mode::kDense, 1));
+  const auto backend = BackendOf(*model);
+  for (bool parts : {true, false}) {
+    const BackendStats before = backend->stats();
+    bool first = true;
+    for (const uint32_t neuron : {5u, 9u, 5u}) {
+      const void *up = nullptr, *down = nullptr;
+      REQUIRE_OK(backend->Acquire(parts ? 1 : 2, {neuron}, parts && !first, {&up, 1}, {&down, 1}));
+      REQUIRE_OK(backend->Release(parts ? 1 : 2));
+      first = false;
+    }
+    // By the third token the first one's neuron has left a window of one.
+    const BackendStats after = backend->stats();
+    CHECK(after.tokens - before.tokens == (parts ? 1u : 3u));
+    CHECK(after.records_needed - before.records_needed == 3);
+    CHECK(after.records_missing - before.records_missing == (parts ? 2u : 3u));
   }
 }
 
