@@ -30,7 +30,13 @@ absl::Span<const uint32_t> FfnStep::Predict(uint32_t layer, const float* x) {
 absl::StatusOr<LayerSlots::Lease> FfnStep::Fetch(uint32_t layer,
                                                  absl::Span<const uint32_t> neurons, bool more) {
   LayerSlots& slots = cache_->layer(layer);
-  SLUICE_RETURN_IF_ERROR(ListNeeded(slots, layer, neurons));
+  ListRecordsOf(slots.layout, neurons);
+  if (needed_.size() > slots.window.num_slots()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("layer ", layer, ": ", neurons.size(), " neurons lie in ", needed_.size(),
+                     " records, and the layer has slots for ", slots.window.num_slots(),
+                     " at a time"));
+  }
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
   LayerSlots::Lease lease = Enter(layer, slots);
@@ -64,22 +70,20 @@ void FfnStep::Undo(LayerSlots& slots) {
   slots.window.Drop(fills_);
 }
 
-// The records of ascending neurons.
-absl::Status FfnStep::ListNeeded(const LayerSlots& slots, uint32_t layer,
-                                 absl::Span<const uint32_t> neurons) {
+// The records of ascending neurons, into needed_.
+void FfnStep::ListRecordsOf(const RecordLayout& layout, absl::Span<const uint32_t> neurons) {
   needed_.clear();
-  for (const uint32_t neuron : neurons) {
-    const uint32_t record = slots.layout.record_of(neuron);
+  for (const uint32_t n : neurons) {
+    const uint32_t record = layout.record_of(n);
     if (needed_.empty() || needed_.back() != record) needed_.push_back(record);
   }
-  if (needed_.size() <= slots.window.num_slots()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("layer ", layer, ": ", neurons.size(), " neurons lie in ", needed_.size(),
-                   " records, and the layer has slots for ", slots.window.num_slots(),
-                   " at a time"));
 }
 
-void FfnStep::ListNeeded(const RecordLayout& layout) {
+void FfnStep::ListNeeded(const RecordLayout& layout, size_t num_tokens) {
+  if (num_tokens == 1 && !all_neurons_) {  // the answer is there, and short
+    ListRecordsOf(layout, active_[0]);
+    return;
+  }
   needed_.clear();
   for (uint32_t record = 0; record < layout.num_records; ++record) {
     const uint32_t first = record * layout.neurons_per_record;

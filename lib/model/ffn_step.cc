@@ -85,7 +85,7 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
 
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
-  ListNeeded(slots.layout);
+  ListNeeded(slots.layout, num_tokens);
   const LayerSlots::Lease lease = Enter(layer, slots);
   meter_.memory_ns += NowNs() - start;
   if (!lease.held()) return absl::CancelledError("cancelled");

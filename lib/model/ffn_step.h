@@ -120,9 +120,8 @@ class FfnStep {
   static constexpr size_t kLeastPiece = 48;
 
   void ChooseActive(const LayerWeights& weights, size_t num_tokens, const float* x);
-  void ListNeeded(const RecordLayout& layout);
-  absl::Status ListNeeded(const LayerSlots& slots, uint32_t layer,
-                          absl::Span<const uint32_t> neurons);
+  void ListNeeded(const RecordLayout& layout, size_t num_tokens);
+  void ListRecordsOf(const RecordLayout& layout, absl::Span<const uint32_t> neurons);
   LayerSlots::Lease Enter(uint32_t layer, LayerSlots& slots);
   void Undo(LayerSlots& slots);
   bool MustLandFirst(const LayerSlots& slots) const;
