@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "capi/src/status.h"
+#include "lib/base/blocked_signals.h"
 #include "lib/base/status_macros.h"
 
 namespace sluice::capi {
@@ -26,6 +27,25 @@ uintptr_t NewHandleValue() {
   return next.fetch_add(kHandleStep, std::memory_order_relaxed);
 }
 
+// What one of a handle's threads is for.
+struct SessionHandle::Job {
+  std::shared_ptr<SessionHandle> handle;  // keeps it while the thread lives
+  std::thread previous;
+  Body body;
+  Done done;
+};
+
+SessionHandle::~SessionHandle() {
+  if (!thread_.joinable()) return;
+  // Closed by its own callback, nobody has waited for the thread; and the last to let go of the
+  // handle is most often that thread, at its very end.
+  if (thread_.get_id() == std::this_thread::get_id()) {
+    thread_.detach();
+  } else {
+    thread_.join();
+  }
+}
+
 absl::Status SessionHandle::CheckUsable() const {
   if (closed_) return Closed();
   if (busy_) {
@@ -38,8 +58,10 @@ absl::Status SessionHandle::CheckUsable() const {
 }
 
 absl::Status SessionHandle::Begin() {
-  std::lock_guard<std::mutex> lock(mutex_);
   SLUICE_RETURN_IF_ERROR(CheckUsable());
+  if (looking_ > 0) {
+    return absl::FailedPreconditionError("a call that reads this session has not returned yet");
+  }
   busy_ = true;
   runner_ = std::this_thread::get_id();
   return absl::OkStatus();
@@ -56,8 +78,7 @@ void SessionHandle::End(bool defect) noexcept {
   idle_.notify_all();
 }
 
-absl::Status SessionHandle::Run(absl::FunctionRef<absl::Status(Session&)> body) {
-  SLUICE_RETURN_IF_ERROR(Begin());
+absl::Status SessionHandle::RunBody(absl::FunctionRef<absl::Status(Session&)> body) {
   try {
     absl::Status status = body(*session_);
     End(absl::IsInternal(status));
@@ -66,6 +87,79 @@ absl::Status SessionHandle::Run(absl::FunctionRef<absl::Status(Session&)> body) 
     End(true);
     return CaughtStatus();
   }
+}
+
+absl::Status SessionHandle::Run(absl::FunctionRef<absl::Status(Session&)> body) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    SLUICE_RETURN_IF_ERROR(Begin());
+  }
+  return RunBody(body);
+}
+
+absl::Status SessionHandle::Start(Body body, Done done) {
+  const auto job = std::make_shared<Job>();
+  job->handle = shared_from_this();
+  job->body = std::move(body);
+  job->done = std::move(done);
+  std::lock_guard<std::mutex> lock(mutex_);
+  SLUICE_RETURN_IF_ERROR(Begin());
+  job->previous = std::move(thread_);
+  try {
+    const BlockedSignals blocked;
+    thread_ = std::thread([job] { job->handle->Work(*job); });
+  } catch (...) {
+    thread_ = std::move(job->previous);
+    busy_ = false;
+    return absl::ResourceExhaustedError("no thread can be started for the generation");
+  }
+  runner_ = thread_.get_id();
+  return absl::OkStatus();
+}
+
+void SessionHandle::Work(Job& job) {
+  if (job.previous.joinable()) job.previous.join();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    working_ = std::this_thread::get_id();
+  }
+  // Without a text a status takes no memory: there is one for `done` whatever happens.
+  absl::Status status(absl::StatusCode::kResourceExhausted, "");
+  try {
+    status = RunBody(job.body);
+  } catch (...) {
+  }
+  try {
+    job.done(status);
+  } catch (...) {  // an exception of the host's must not end its process here
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  working_ = std::thread::id();
+}
+
+absl::Status SessionHandle::Look(absl::FunctionRef<absl::Status(const Session&)> body) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    SLUICE_RETURN_IF_ERROR(CheckUsable());
+    ++looking_;
+  }
+  try {
+    absl::Status status = body(*session_);
+    EndLook();
+    return status;
+  } catch (...) {
+    EndLook();
+    return CaughtStatus();
+  }
+}
+
+void SessionHandle::EndLook() noexcept {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    --looking_;
+    if (closed_ && !busy_ && looking_ == 0) session_.reset();
+  }
+  idle_.notify_all();
 }
 
 absl::StatusOr<Stats> SessionHandle::CopyStats() {
@@ -79,16 +173,24 @@ void SessionHandle::Cancel() {
   if (session_ != nullptr) session_->Cancel();
 }
 
+bool SessionHandle::IsCallback() const {
+  const std::thread::id self = std::this_thread::get_id();
+  return (busy_ && runner_ == self) || working_ == self;
+}
+
 void SessionHandle::Close() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  closed_ = true;
-  if (!busy_) {
-    session_.reset();
-    return;
+  std::thread last;
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    closed_ = true;
+    const auto idle = [this] { return !busy_ && looking_ == 0; };
+    if (!idle()) session_->Cancel();
+    if (!IsCallback()) idle_.wait(lock, idle);
+    if (idle()) session_.reset();  // otherwise the end of what runs does it
+    if (IsCallback()) return;
+    last = std::move(thread_);
   }
-  session_->Cancel();
-  if (runner_ == std::this_thread::get_id()) return;  // End() does the rest
-  idle_.wait(lock, [this] { return !busy_; });
+  if (last.joinable()) last.join();
 }
 
 ModelTable& Models() {

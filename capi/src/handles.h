@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -55,22 +56,34 @@ class HandleTable {
 };
 
 // One session, one call at a time. Threads: any.
-class SessionHandle {
+class SessionHandle : public std::enable_shared_from_this<SessionHandle> {
  public:
-  // `model` only says the size of the logits; the session itself keeps it alive.
-  SessionHandle(std::unique_ptr<Session> session, const FlashModel& model)
-      : vocab_size_(model.info().vocab_size), session_(std::move(session)) {}
+  using Body = std::function<absl::Status(Session& session)>;
+  using Done = std::function<void(const absl::Status& status)>;
+
+  SessionHandle(std::unique_ptr<Session> session, uint32_t vocab_size)
+      : vocab_size_(vocab_size), position_(session->position()), session_(std::move(session)) {}
+  ~SessionHandle();
 
   // Runs `body` with the session to itself. kFailedPrecondition: another call runs. After a
   // defect (kInternal, an exception) the session answers kInternal for good: nobody knows what
   // state it is in.
   absl::Status Run(absl::FunctionRef<absl::Status(Session& session)> body);
 
-  // For short looks at a session that no call is changing. kFailedPrecondition: one is.
+  // The same on a thread of the handle's own, all signals blocked; returns at once. When `body` is
+  // over, the session is free again, and then `done` runs on that thread with the status. What is
+  // started while a `done` still runs waits for its end: no two of the handle's threads are ever in
+  // the host's code. kResourceExhausted: no thread.
+  absl::Status Start(Body body, Done done);
+
+  // Runs `body`, which changes nothing. Any number of these overlap; kFailedPrecondition while one
+  // of the above runs.
+  absl::Status Look(absl::FunctionRef<absl::Status(const Session& session)> body);
   absl::StatusOr<Stats> CopyStats();
 
   void Cancel();
-  // Ends the session; what runs is cancelled and waited for, unless this is one of its callbacks.
+  // Ends the session; what runs is cancelled and waited for, threads included, unless this is one
+  // of its callbacks.
   void Close();
 
   // As of the last call that ended.
@@ -78,9 +91,14 @@ class SessionHandle {
   uint32_t vocab_size() const { return vocab_size_; }
 
  private:
+  struct Job;
   absl::Status CheckUsable() const;
   absl::Status Begin();
+  absl::Status RunBody(absl::FunctionRef<absl::Status(Session& session)> body);
   void End(bool defect) noexcept;
+  void EndLook() noexcept;
+  void Work(Job& job);
+  bool IsCallback() const;
 
   const uint32_t vocab_size_;
   std::atomic<uint32_t> position_{0};
@@ -88,6 +106,9 @@ class SessionHandle {
   std::condition_variable idle_;
   std::unique_ptr<Session> session_;  // nullptr once it has ended
   std::thread::id runner_;
+  std::thread thread_;       // the one started last; it joins the one before
+  std::thread::id working_;  // the one of them that is in a body or in a `done`
+  uint32_t looking_ = 0;     // bodies of Look()
   bool busy_ = false;
   bool closed_ = false;
   bool defect_ = false;

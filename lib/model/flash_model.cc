@@ -133,6 +133,7 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
     }
     context->logits.resize(config_.vocab_size);
     context->samples.reserve(o.context_tokens);
+    context->tokens.reserve(o.context_tokens);
     contexts_.push_back(std::move(context));
   }
   return absl::OkStatus();

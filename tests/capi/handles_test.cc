@@ -15,6 +15,7 @@ class FakeSession : public Session {
   ~FakeSession() override { --*alive_; }
   uint32_t position() const override { return 7; }
   uint32_t context_tokens() const override { return 8; }
+  absl::Span<const int32_t> tokens() const override { return {}; }
   absl::Status Prefill(absl::Span<const int32_t>, absl::Span<float>,
                        const PrefillOptions&) override {
     return absl::OkStatus();
@@ -29,6 +30,12 @@ class FakeSession : public Session {
   }
   void Cancel() override {}
   void Reset() override {}
+  absl::Status Rewind(uint32_t) override { return absl::OkStatus(); }
+  absl::StatusOr<std::unique_ptr<Session>> Clone() const override {
+    return absl::UnimplementedError("a fake");
+  }
+  absl::Status Save(const std::string&) const override { return absl::OkStatus(); }
+  absl::Status Load(const std::string&) override { return absl::OkStatus(); }
   Stats stats() const override { return Stats(); }
   const std::vector<TokenSample>& samples() const override { return samples_; }
   void ResetStats() override {}
@@ -36,25 +43,6 @@ class FakeSession : public Session {
  private:
   int* const alive_;
   std::vector<TokenSample> samples_;
-};
-
-class FakeModel : public FlashModel {
- public:
-  const ModelInfo& info() const override { return info_; }
-  const MemoryPlan& plan() const override { return plan_; }
-  absl::StatusOr<std::unique_ptr<Session>> CreateSession() override {
-    return absl::UnimplementedError("a fake");
-  }
-  absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string&, bool) const override {
-    return absl::UnimplementedError("a fake");
-  }
-  absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t>) const override {
-    return absl::UnimplementedError("a fake");
-  }
-
- private:
-  ModelInfo info_;
-  MemoryPlan plan_;
 };
 
 absl::Status Succeed(Session&) { return absl::OkStatus(); }
@@ -77,7 +65,7 @@ TEST_CASE("a handle's value is given out once, whatever its type", "[capi]") {
 
 TEST_CASE("after a defect a session answers nothing else", "[capi]") {
   int alive = 0;
-  SessionHandle handle(std::make_unique<FakeSession>(&alive), FakeModel());
+  SessionHandle handle(std::make_unique<FakeSession>(&alive), 8);
   REQUIRE(handle.Run(Succeed).ok());
   CHECK(handle.position() == 7);
   SECTION("an ordinary error is none") {
@@ -106,7 +94,7 @@ TEST_CASE("after a defect a session answers nothing else", "[capi]") {
 
 TEST_CASE("a session that is closed by its own call goes when the call returns", "[capi]") {
   int alive = 0;
-  SessionHandle handle(std::make_unique<FakeSession>(&alive), FakeModel());
+  SessionHandle handle(std::make_unique<FakeSession>(&alive), 8);
   const absl::Status status = handle.Run([&](Session&) {
     handle.Close();
     CHECK(alive == 1);
