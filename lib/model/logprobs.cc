@@ -9,11 +9,14 @@ namespace sluice {
 
 void Logprobs::Take(absl::Span<const float> logits) {
   logits_.assign(logits.begin(), logits.end());
-  log_sum_ = kernels::LogSumExp(logits_.data(), logits_.size());
+  max_ = logits_[kernels::ArgMax(logits_.data(), logits_.size())];
+  double sum = 0;
+  for (float logit : logits_) sum += std::exp(logit - max_);
+  log_sum_ = std::log(sum);
 }
 
 TokenLogprob Logprobs::Of(int32_t token) const {
-  return {token, static_cast<float>(logits_[static_cast<size_t>(token)] - log_sum_)};
+  return {token, static_cast<float>(logits_[static_cast<size_t>(token)] - max_ - log_sum_)};
 }
 
 absl::Span<const TokenLogprob> Logprobs::Top(uint32_t count) {

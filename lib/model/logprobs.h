@@ -24,7 +24,9 @@ class Logprobs {
 
  private:
   std::vector<float> logits_;
-  double log_sum_ = 0;
+  // Apart, so that large logits take nothing from the other's digits.
+  double max_ = 0;
+  double log_sum_ = 0;  // of the exponentials of logit - max_
   std::vector<int32_t> heap_;
   std::vector<TokenLogprob> top_;
 };
