@@ -26,7 +26,7 @@ uintptr_t NewHandleValue() {
 
 absl::StatusOr<Stats> SessionHandle::CopyStats() {
   Stats stats;
-  SLUICE_RETURN_IF_ERROR(Look([&](const Session& session) { stats = session.stats(); }));
+  SLUICE_RETURN_IF_ERROR(Peek([&](const Session& session) { stats = session.stats(); }));
   return stats;
 }
 
@@ -44,7 +44,7 @@ absl::StatusOr<std::shared_ptr<BackendHandle>> BackendHandle::Create(
 
 absl::StatusOr<BackendStats> BackendHandle::CopyStats() {
   BackendStats stats;
-  SLUICE_RETURN_IF_ERROR(Look([&](const WeightBackend& backend) { stats = backend.stats(); }));
+  SLUICE_RETURN_IF_ERROR(Peek([&](const WeightBackend& backend) { stats = backend.stats(); }));
   return stats;
 }
 

@@ -57,11 +57,12 @@ class HandleTable {
 // One session, one call at a time. Threads: any.
 class SessionHandle : public Exclusive<Session> {
  public:
-  // `model` only says the size of the logits; the session itself keeps it alive.
-  SessionHandle(std::unique_ptr<Session> session, const FlashModel& model)
-      : Exclusive(std::move(session), "session"), vocab_size_(model.info().vocab_size) {}
+  SessionHandle(std::unique_ptr<Session> session, uint32_t vocab_size)
+      : Exclusive(std::move(session), "session"), vocab_size_(vocab_size) {
+    Peek([this](const Session& s) { OnCallEnd(s); }).IgnoreError();
+  }
 
-  // kFailedPrecondition: a call runs.
+  // kFailedPrecondition: a call that may change the session runs.
   absl::StatusOr<Stats> CopyStats();
 
   // As of the last call that ended.

@@ -1,7 +1,6 @@
 #include "capi/src/options.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -74,25 +73,6 @@ absl::StatusOr<KvType> ReadKvType(int32_t type) {
   }
 }
 
-// Zero means the default, for every one of them; a NaN fails each comparison.
-absl::Status ReadSampling(const sluice_generate_options& c, SamplingOptions* sampling) {
-  if (!(c.temperature >= 0) || !std::isfinite(c.temperature)) {
-    return OutOfRange("temperature", c.temperature, "0 or more");
-  }
-  if (!(c.top_p >= 0 && c.top_p <= 1)) return OutOfRange("top_p", c.top_p, "0 to 1");
-  if (!(c.min_p >= 0 && c.min_p <= 1)) return OutOfRange("min_p", c.min_p, "0 to 1");
-  if (!(c.repetition_penalty >= 0) || !std::isfinite(c.repetition_penalty)) {
-    return OutOfRange("repetition_penalty", c.repetition_penalty, "0 or more");
-  }
-  sampling->temperature = c.temperature;
-  sampling->top_k = c.top_k;
-  sampling->min_p = c.min_p;
-  sampling->seed = c.seed;
-  if (c.top_p > 0) sampling->top_p = c.top_p;
-  if (c.repetition_penalty > 0) sampling->repetition_penalty = c.repetition_penalty;
-  return absl::OkStatus();
-}
-
 // The whole text or, for a smaller place, its beginning; with a NUL in any case.
 template <size_t size>
 void CopyText(absl::string_view text, char (&out)[size]) {
@@ -122,25 +102,6 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   SLUICE_ASSIGN_OR_RETURN(options.ffn_only, ReadFlag(c.ffn_only, "ffn_only"));
   SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
   SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
-  return options;
-}
-
-absl::StatusOr<GenerateOptions> ReadGenerateOptions(const sluice_generate_options* theirs) {
-  GenerateOptions options;
-  if (theirs == nullptr) return options;
-  sluice_generate_options c = {};
-  SLUICE_RETURN_IF_ERROR(ReadStruct(theirs, "sluice_generate_options", &c));
-  if (c.reserved32 != 0) return UnknownMember("sluice_generate_options");
-  if (c.max_tokens > 0) options.max_tokens = c.max_tokens;
-  SLUICE_RETURN_IF_ERROR(ReadSampling(c, &options.sampling));
-  SLUICE_ASSIGN_OR_RETURN(options.ignore_eos, ReadFlag(c.ignore_eos, "ignore_eos"));
-  SLUICE_ASSIGN_OR_RETURN(const bool bare, ReadFlag(c.no_special_tokens, "no_special_tokens"));
-  options.add_special_tokens = !bare;
-  SLUICE_RETURN_IF_ERROR(CheckArray(c.stop, c.stop_count, sizeof *c.stop, "stop"));
-  for (size_t i = 0; i < c.stop_count; ++i) {
-    SLUICE_RETURN_IF_ERROR(CheckNotNull(c.stop[i], "a stop string"));
-    options.stop.emplace_back(c.stop[i]);
-  }
   return options;
 }
 
@@ -196,6 +157,14 @@ absl::Status WriteStats(const Stats& stats, sluice_stats* theirs) {
   c.prefill_tokens = stats.prefill_tokens;
   c.prefill_ms = stats.prefill_ms;
   c.peak_rss_bytes = stats.peak_rss_bytes;
+  c.needed_bytes_per_token = stats.needed_bytes_per_token;
+  c.gap_bytes_per_token = stats.gap_bytes_per_token;
+  c.lookahead_hit_rate = stats.lookahead_hit_rate;
+  c.lookahead_wasted_bytes_per_token = stats.lookahead_wasted_bytes_per_token;
+  c.window_forced_evictions = stats.window_forced_evictions;
+  c.prefill_bytes = stats.prefill_bytes;
+  c.reused_tokens = stats.reused_tokens;
+  CopyText(stats.lookahead, c.lookahead);
   CopyText(stats.engine, c.engine);
   CopyText(stats.engine_reason, c.engine_reason);
   return WriteStruct(c, theirs, "sluice_stats");
@@ -206,9 +175,4 @@ absl::Status WriteStats(const Stats& stats, sluice_stats* theirs) {
 sluice_status sluice_model_options_init(sluice_model_options* options, size_t struct_size) {
   return sluice::capi::Enter(
       [&] { return sluice::capi::InitStruct(options, struct_size, "sluice_model_options"); });
-}
-
-sluice_status sluice_generate_options_init(sluice_generate_options* options, size_t struct_size) {
-  return sluice::capi::Enter(
-      [&] { return sluice::capi::InitStruct(options, struct_size, "sluice_generate_options"); });
 }

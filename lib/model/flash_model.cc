@@ -142,6 +142,7 @@ absl::Status FlashModelImpl::MakeAttention(SessionContext* context) {
   }
   context->logits.resize(config_.vocab_size);
   context->samples.reserve(o.context_tokens);
+  context->tokens.reserve(o.context_tokens);
   return absl::OkStatus();
 }
 

@@ -116,10 +116,10 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
                                                   config.d_model, ElementTypeOf(o.kv_type));
     session += Decoder::BytesFor(config, o.prefill_chunk_tokens, o.context_tokens,
                                  static_cast<int>(o.threads));
-    // Logits, the sampler's candidates, their weights and its marks for seen tokens; a sample for
-    // each position.
-    session += uint64_t{config.vocab_size} * (4 + 8 + 8 + 1);
-    session += uint64_t{o.context_tokens} * sizeof(TokenSample);
+    // Logits and their copy for log probabilities, the sampler's candidates, their weights and its
+    // marks for seen tokens; a sample and a token id for each position.
+    session += uint64_t{config.vocab_size} * (4 + 4 + 8 + 8 + 1);
+    session += uint64_t{o.context_tokens} * (sizeof(TokenSample) + sizeof(int32_t));
   }
   plan->scratch = o.max_sessions * session;
   for (const RecordLayout& layout : file.layers()) {
