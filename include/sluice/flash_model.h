@@ -18,6 +18,7 @@
 #include "sluice/plan.h"
 #include "sluice/session.h"
 #include "sluice/version.h"
+#include "sluice/weight_backend.h"
 
 namespace sluice {
 
@@ -55,8 +56,11 @@ class FlashModel {
   virtual const ModelInfo& info() const = 0;
   virtual const MemoryPlan& plan() const = 0;
 
-  // kFailedPrecondition when all max_sessions are taken.
+  // kFailedPrecondition when all max_sessions are taken, or the model was opened with ffn_only.
   virtual absl::StatusOr<std::unique_ptr<Session>> CreateSession() = 0;
+
+  // The feed-forward layers alone; takes one of the max_sessions. kFailedPrecondition: all taken.
+  virtual absl::StatusOr<std::unique_ptr<WeightBackend>> CreateWeightBackend() = 0;
 
   // kFailedPrecondition when the file has no tokenizer. Special tokens that are spelled out in
   // `text` are ordinary text; with `add_special` the tokenizer's template is applied.

@@ -30,7 +30,7 @@ struct MemoryPlan {
   std::vector<uint32_t> slots_per_layer;    // in records
   std::vector<uint32_t> records_per_layer;  // as many slots as this hold the whole layer
   uint64_t record_bytes = 0;                // of the first layer
-  uint32_t context_tokens = 0;
+  uint32_t context_tokens = 0;              // 0 with ffn_only, and so is kv
   uint32_t max_sessions = 0;
   std::string kv_element_type;  // "f32" or "f16"
   Mode mode = Mode::kDense;     // what kAuto comes to

@@ -10,6 +10,7 @@
 #include "lib/io/host.h"
 #include "lib/model/engine_choice.h"
 #include "lib/model/flash_model_impl.h"
+#include "lib/model/weight_backend_impl.h"
 
 namespace sluice {
 namespace {
@@ -69,7 +70,7 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
   SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
   SLUICE_ASSIGN_OR_RETURN(
       model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse,
-                                     model->options().resident_type));
+                                     model->options().resident_type, model->options().ffn_only));
   SLUICE_ASSIGN_OR_RETURN(
       model->cache_, NeuronCache::Create(model->file_->layers(), model->plan_.slots_per_layer,
                                          model->resolved_.options.window_tokens));
@@ -104,9 +105,6 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
   for (uint32_t i = 0; i < o.max_sessions; ++i) {
     auto context = std::make_unique<SessionContext>();
     SLUICE_ASSIGN_OR_RETURN(
-        context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.num_heads,
-                                     config_.head_dim(), ElementTypeOf(o.kv_type)));
-    SLUICE_ASSIGN_OR_RETURN(
         std::unique_ptr<IoEngine> engine,
         make_engine ? make_engine(file_->storage(), cache_->buffers())
                     : MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth,
@@ -121,20 +119,30 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
     context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
                                              context->loader.get(), pool_.get(),
                                              &context->cancelled);
-    context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
-                                                 context->ffn.get(), pool_.get(),
-                                                 &context->cancelled, o.prefill_chunk_tokens);
-    if (!o.techniques.keep_resident) {
-      SLUICE_ASSIGN_OR_RETURN(
-          std::unique_ptr<IoEngine> own,
-          MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
-      context->resident =
-          std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
-    }
-    context->logits.resize(config_.vocab_size);
-    context->samples.reserve(o.context_tokens);
+    if (!o.ffn_only) SLUICE_RETURN_IF_ERROR(MakeAttention(context.get()));
     contexts_.push_back(std::move(context));
   }
+  return absl::OkStatus();
+}
+
+// What a session needs beyond the FFN.
+absl::Status FlashModelImpl::MakeAttention(SessionContext* context) {
+  const ModelOptions& o = resolved_.options;
+  SLUICE_ASSIGN_OR_RETURN(
+      context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.num_heads,
+                                   config_.head_dim(), ElementTypeOf(o.kv_type)));
+  context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
+                                               context->ffn.get(), pool_.get(),
+                                               &context->cancelled, o.prefill_chunk_tokens);
+  if (!o.techniques.keep_resident) {
+    SLUICE_ASSIGN_OR_RETURN(
+        std::unique_ptr<IoEngine> own,
+        MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
+    context->resident = std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
+  }
+  context->logits.resize(config_.vocab_size);
+  context->samples.reserve(o.context_tokens);
+  context->tokens.reserve(o.context_tokens);
   return absl::OkStatus();
 }
 
@@ -163,12 +171,26 @@ absl::StatusOr<std::unique_ptr<Session>> FlashModelImpl::CreateSession() {
 }
 
 absl::StatusOr<std::unique_ptr<SessionImpl>> FlashModelImpl::CreateSessionImpl() {
+  if (options().ffn_only) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(file_->path(), " was opened with ffn_only: it has no attention weights in "
+                                    "memory, and serves weight backends only"));
+  }
+  return Lend<SessionImpl>();
+}
+
+absl::StatusOr<std::unique_ptr<WeightBackend>> FlashModelImpl::CreateWeightBackend() {
+  return Lend<WeightBackendImpl>();
+}
+
+template <typename Borrower>
+absl::StatusOr<std::unique_ptr<Borrower>> FlashModelImpl::Lend() {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& context : contexts_) {
     if (context->lent) continue;
-    auto session = std::make_unique<SessionImpl>(shared_from_this(), context.get());
+    auto borrower = std::make_unique<Borrower>(shared_from_this(), context.get());
     context->lent = true;
-    return session;
+    return borrower;
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "all ", contexts_.size(), " sessions that the model was opened for are in use"));

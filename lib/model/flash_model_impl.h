@@ -42,6 +42,7 @@ class FlashModelImpl : public FlashModel, public std::enable_shared_from_this<Fl
   const ModelInfo& info() const override { return info_; }
   const MemoryPlan& plan() const override { return plan_; }
   absl::StatusOr<std::unique_ptr<Session>> CreateSession() override;
+  absl::StatusOr<std::unique_ptr<WeightBackend>> CreateWeightBackend() override;
   absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text,
                                                 bool add_special) const override;
   absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> tokens) const override;
@@ -58,8 +59,12 @@ class FlashModelImpl : public FlashModel, public std::enable_shared_from_this<Fl
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // nullptr: none
 
  private:
+  // A free context, in the hands of a new Borrower: its destructor calls TakeBack().
+  template <typename Borrower>
+  absl::StatusOr<std::unique_ptr<Borrower>> Lend();
   absl::Status LoadTokenizer();
   absl::Status MakeContexts(const EngineFactory& make_engine);
+  absl::Status MakeAttention(SessionContext* context);
   void FillInfo();
 
   std::shared_ptr<BundleFile> file_;

@@ -1,4 +1,4 @@
-/* Runs every C test: capi_test MODEL.flash */
+/* Runs every C test: capi_test MODEL.flash MODEL_WITH_PREDICTORS.flash */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,8 +63,8 @@ double now_ms(void) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: %s MODEL\n", argv[0]);
+  if (argc != 3) {
+    fprintf(stderr, "usage: %s MODEL MODEL_WITH_PREDICTORS\n", argv[0]);
     return 2;
   }
   test_library();
@@ -74,9 +74,13 @@ int main(int argc, char** argv) {
   test_damaged_model(argv[1]);
   test_session(argv[1]);
   test_generate(argv[1]);
+  test_session_life(argv[1]);
   test_misuse(argv[1]);
   test_threads(argv[1]);
   test_cancel(argv[1]);
+  test_backend(argv[1]);
+  test_backend_hints(argv[2]);
+  test_async(argv[1]);
   if (failures() > 0) printf("%d checks failed\n", failures());
   return failures() > 0;
 }
