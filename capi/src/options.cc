@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
@@ -74,6 +76,23 @@ absl::StatusOr<KvType> ReadKvType(int32_t type) {
   }
 }
 
+absl::StatusOr<Techniques> ReadTechniques(uint32_t disabled) {
+  Techniques techniques;
+  const auto take = [&disabled](uint32_t bit, bool* technique) {
+    if ((disabled & bit) != 0) *technique = false;
+    disabled &= ~bit;
+  };
+  take(SLUICE_DISABLE_WINDOW, &techniques.window);
+  take(SLUICE_DISABLE_BUNDLES, &techniques.bundles);
+  take(SLUICE_DISABLE_JOIN, &techniques.join);
+  take(SLUICE_DISABLE_OVERLAP, &techniques.overlap);
+  take(SLUICE_DISABLE_LOOKAHEAD, &techniques.lookahead);
+  take(SLUICE_DISABLE_RESIDENT, &techniques.keep_resident);
+  if (disabled == 0) return techniques;
+  return absl::UnimplementedError(
+      absl::StrCat("disabled has bits that stand for no technique here: ", disabled));
+}
+
 // Zero means the default, for every one of them; a NaN fails each comparison.
 absl::Status ReadSampling(const sluice_generate_options& c, SamplingOptions* sampling) {
   if (!(c.temperature >= 0) || !std::isfinite(c.temperature)) {
@@ -121,6 +140,8 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   options.verify_checksums = !skip_verify;
   SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
   SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
+  SLUICE_ASSIGN_OR_RETURN(options.techniques, ReadTechniques(c.disabled));
+  if (c.device_curve_path != nullptr) options.device_curve_path = c.device_curve_path;
   return options;
 }
 
@@ -172,6 +193,11 @@ absl::Status WriteInfo(const ModelInfo& info, sluice_model_info* theirs) {
   c.has_tokenizer = info.has_tokenizer ? 1 : 0;
   c.has_predictors = info.has_predictors ? 1 : 0;
   c.file_bytes = info.file_bytes;
+  CopyText(info.family, c.family);
+  // eos_count says how many there are; the array holds the first of them.
+  c.eos_count = static_cast<uint32_t>(info.eos_ids.size());
+  std::copy_n(info.eos_ids.begin(), std::min(info.eos_ids.size(), std::size(c.eos_ids)),
+              c.eos_ids);
   return WriteStruct(c, theirs, "sluice_model_info");
 }
 
