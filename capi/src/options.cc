@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
@@ -73,6 +75,23 @@ absl::StatusOr<KvType> ReadKvType(int32_t type) {
   }
 }
 
+absl::StatusOr<Techniques> ReadTechniques(uint32_t disabled) {
+  Techniques techniques;
+  const auto take = [&disabled](uint32_t bit, bool* technique) {
+    if ((disabled & bit) != 0) *technique = false;
+    disabled &= ~bit;
+  };
+  take(SLUICE_DISABLE_WINDOW, &techniques.window);
+  take(SLUICE_DISABLE_BUNDLES, &techniques.bundles);
+  take(SLUICE_DISABLE_JOIN, &techniques.join);
+  take(SLUICE_DISABLE_OVERLAP, &techniques.overlap);
+  take(SLUICE_DISABLE_LOOKAHEAD, &techniques.lookahead);
+  take(SLUICE_DISABLE_RESIDENT, &techniques.keep_resident);
+  if (disabled == 0) return techniques;
+  return absl::UnimplementedError(
+      absl::StrCat("disabled has bits that stand for no technique here: ", disabled));
+}
+
 // The whole text or, for a smaller place, its beginning; with a NUL in any case.
 template <size_t size>
 void CopyText(absl::string_view text, char (&out)[size]) {
@@ -102,6 +121,8 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   SLUICE_ASSIGN_OR_RETURN(options.ffn_only, ReadFlag(c.ffn_only, "ffn_only"));
   SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
   SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
+  SLUICE_ASSIGN_OR_RETURN(options.techniques, ReadTechniques(c.disabled));
+  if (c.device_curve_path != nullptr) options.device_curve_path = c.device_curve_path;
   return options;
 }
 
@@ -134,6 +155,11 @@ absl::Status WriteInfo(const ModelInfo& info, sluice_model_info* theirs) {
   c.has_tokenizer = info.has_tokenizer ? 1 : 0;
   c.has_predictors = info.has_predictors ? 1 : 0;
   c.file_bytes = info.file_bytes;
+  CopyText(info.family, c.family);
+  // eos_count says how many there are; the array holds the first of them.
+  c.eos_count = static_cast<uint32_t>(info.eos_ids.size());
+  std::copy_n(info.eos_ids.begin(), std::min(info.eos_ids.size(), std::size(c.eos_ids)),
+              c.eos_ids);
   return WriteStruct(c, theirs, "sluice_model_info");
 }
 

@@ -49,13 +49,21 @@ absl::Status ReadStruct(const Struct* theirs, const char* name, Struct* ours) {
   return absl::OkStatus();
 }
 
-// Fills `theirs` to the size that it states, with zeros behind what this library knows.
+// Whether WriteStruct() will do: for calls that work for minutes before they have what to write.
 template <typename Struct>
-absl::Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
+absl::Status CheckOutput(const Struct* theirs, const char* name) {
   SLUICE_RETURN_IF_ERROR(CheckNotNull(theirs, name));
   uint32_t size = 0;
   std::memcpy(&size, theirs, sizeof size);
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
+  return CheckStructSize(size, kAbi1Bytes<Struct>, name);
+}
+
+// Fills `theirs` to the size that it states, with zeros behind what this library knows.
+template <typename Struct>
+absl::Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
+  SLUICE_RETURN_IF_ERROR(CheckOutput(theirs, name));
+  uint32_t size = 0;
+  std::memcpy(&size, theirs, sizeof size);
   ours.struct_size = size;
   std::memset(static_cast<void*>(theirs), 0, size);
   std::memcpy(static_cast<void*>(theirs), &ours, std::min<size_t>(size, sizeof ours));

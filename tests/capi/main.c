@@ -62,6 +62,24 @@ double now_ms(void) {
   return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
 }
 
+void write_copy(const char* path, const char* copy, long bytes, long flips) {
+  FILE* in = fopen(path, "rb");
+  FILE* out = fopen(copy, "wb");
+  char* data = NULL;
+  long i;
+  if (in != NULL && out != NULL && fseek(in, 0, SEEK_END) == 0) {
+    if (bytes == 0) bytes = ftell(in);
+    rewind(in);
+    data = malloc((size_t)bytes);
+  }
+  CHECK(data != NULL && fread(data, 1, (size_t)bytes, in) == (size_t)bytes);
+  for (i = 0; data != NULL && i < flips; ++i) data[bytes / flips * i + bytes / flips / 2] ^= 1;
+  CHECK(data != NULL && fwrite(data, 1, (size_t)bytes, out) == (size_t)bytes);
+  free(data);
+  if (in != NULL) fclose(in);
+  if (out != NULL) fclose(out);
+}
+
 int main(int argc, char** argv) {
   if (argc != 3) {
     fprintf(stderr, "usage: %s MODEL MODEL_WITH_PREDICTORS\n", argv[0]);
@@ -81,6 +99,7 @@ int main(int argc, char** argv) {
   test_backend(argv[1]);
   test_backend_hints(argv[2]);
   test_async(argv[1]);
+  test_tools(argv[1]);
   if (failures() > 0) printf("%d checks failed\n", failures());
   return failures() > 0;
 }
