@@ -60,10 +60,21 @@ uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType 
 class Weights::Loader {
  public:
   Loader(const BundleFile& file, const ModelConfig& config, ResidentType resident_type,
-         Weights* weights)
-      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {}
+         const std::function<bool(double)>& progress, Weights* weights)
+      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {
+    if (!progress) return;
+    on_read_ = [this, &progress](uint64_t bytes) {
+      bytes_read_ += bytes;
+      return progress(static_cast<double>(bytes_read_) / static_cast<double>(bytes_in_all_));
+    };
+  }
 
   absl::Status LoadAll(bool with_predictors) {
+    for (const TensorEntry& entry : file_.tensors()) {
+      if (with_predictors || entry.section != SectionKind::kPredictors) {
+        bytes_in_all_ += entry.bytes;
+      }
+    }
     const uint64_t d = config_.d_model, e = config_.embed_dim;
     SLUICE_ASSIGN_OR_RETURN(weights_->embed_tokens_,
                             LoadMatrix("embed_tokens", config_.vocab_size, e));
@@ -109,7 +120,7 @@ class Weights::Loader {
   absl::StatusOr<const void*> Read(const TensorEntry& entry) {
     SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
                             AlignedBuffer::AllocateAdvised(entry.bytes, PreferLargePages));
-    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span(), on_read_));
     weights_->loaded_.push_back({entry.offset, buffer.span()});
     weights_->buffers_.push_back(std::move(buffer));
     return static_cast<const void*>(weights_->buffers_.back().data());
@@ -141,7 +152,7 @@ class Weights::Loader {
             kernels::ToF32(entry.type, rows.data() + at, cols, wide.as<float>());
             kernels::QuantizeRow(wide.as<float>(), cols, to);
           }
-        }));
+        }, on_read_));
     weights_->buffers_.push_back(std::move(buffer));
     return kernels::Matrix{weights_->buffers_.back().data(), entry.type, entry.shape[0], cols,
                            row_bytes, true};
@@ -236,14 +247,16 @@ class Weights::Loader {
   const ModelConfig& config_;
   const ResidentType resident_type_;
   Weights* weights_;
+  ReadProgress on_read_;  // empty: nobody wants to know
+  uint64_t bytes_read_ = 0;
+  uint64_t bytes_in_all_ = 0;
 };
 
-absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
-                                                       const ModelConfig& config,
-                                                       bool with_predictors,
-                                                       ResidentType resident_type) {
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
+    const BundleFile& file, const ModelConfig& config, bool with_predictors,
+    ResidentType resident_type, const std::function<bool(double)>& progress) {
   auto weights = std::make_unique<Weights>();
-  Loader loader(file, config, resident_type, weights.get());
+  Loader loader(file, config, resident_type, progress, weights.get());
   SLUICE_RETURN_IF_ERROR(loader.LoadAll(with_predictors));
   return weights;
 }
