@@ -57,9 +57,14 @@ uint64_t HostReader::pool_bytes() const {
   return uint64_t{settings_.threads} * (kBufferBytes + kReadThreadBytes);
 }
 
-void HostReader::Remark(const std::string& what) const {
+void HostReader::Remark(absl::string_view what, absl::string_view more) const {
   if (remarked_.exchange(true)) return;
-  Log(LogLevel::kWarning, absl::StrCat(settings_.name, ": the host's read function ", what));
+  try {
+    Log(LogLevel::kWarning,
+        absl::StrCat(settings_.name, ": the host's read function ", what, more));
+  } catch (...) {
+    // No memory, or a sink that throws: nothing may leave a thread of the pool.
+  }
 }
 
 int64_t HostReader::Read(uint64_t offset, absl::Span<std::byte> out) const {
@@ -69,14 +74,14 @@ int64_t HostReader::Read(uint64_t offset, absl::Span<std::byte> out) const {
   try {
     got = settings_.read(offset, out.data(), bytes);
   } catch (const std::exception& e) {
-    Remark(absl::StrCat("threw: ", e.what()));
+    Remark("threw: ", e.what());
     return -EPROTO;
   } catch (...) {
-    Remark("threw something");
+    Remark("threw something", "");
     return -EPROTO;
   }
   if (got >= -kMaxErrno && got <= static_cast<int64_t>(bytes)) return got;
-  Remark(absl::StrCat("returned ", got, " for ", bytes, " bytes at offset ", offset));
+  Remark(got < 0 ? "returned what is no errno" : "claims more bytes than it was asked for", "");
   return -EPROTO;
 }
 

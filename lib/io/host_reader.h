@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "lib/base/aligned_buffer.h"
 #include "lib/io/io_engine.h"
@@ -55,7 +56,7 @@ class HostReader {
  private:
   int64_t ReadScattered(const IoRead& read, absl::Span<std::byte> buffer) const;
   // The first time says what the function did wrong.
-  void Remark(const std::string& what) const;
+  void Remark(absl::string_view what, absl::string_view more) const;
 
   const Settings settings_;
   const int owner_pid_;

@@ -149,6 +149,9 @@ struct HostFile {
 absl::StatusOr<HostFile> TakeDescriptor(const StorageFile::Slice& slice) {
   const int flags = slice.fd < 0 ? -1 : fcntl(slice.fd, F_GETFL);
   if (flags < 0) return BadSlice(slice, absl::StrCat("there is no descriptor ", slice.fd));
+#ifdef O_PATH
+  if ((flags & O_PATH) != 0) return BadSlice(slice, "is not open for reading");
+#endif
   if ((flags & O_ACCMODE) == O_WRONLY) return BadSlice(slice, "is not open for reading");
   HostFile file;
   constexpr int kLowest = 3;  // a host may have closed its standard streams

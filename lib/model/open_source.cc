@@ -24,7 +24,7 @@ absl::StatusOr<std::shared_ptr<HostReader>> MakeReader(const ModelSource& source
     settings.name = NameOf(source);
     return std::make_shared<HostReader>(std::move(settings));
   } catch (const std::bad_alloc&) {
-    if (release) release();
+    if (release) release();  // the reader, which would, was never made
     return absl::ResourceExhaustedError("out of memory while opening");
   }
 }

@@ -141,6 +141,7 @@ void test_layout(void) {
   CHECK(sizeof(sluice_memory_plan) == 128);
   CHECK(sizeof(sluice_model_info) == 80);
   CHECK(sizeof(sluice_stats) == 448);
+  CHECK(sizeof(sluice_source) == 96);
   CHECK(sizeof(sluice_generate_options) == 96);
   CHECK(sizeof(sluice_status) == 4);
 }

@@ -219,6 +219,8 @@ TEST_CASE("what is no readable slice is refused with its numbers", "[io]") {
   CHECK_THAT(refusal({fd.get(), ~uint64_t{0}, 2, "x"}), Catch::Contains("x: 2 bytes"));
   const HostFd writing(dir.File("data"), O_WRONLY);
   CHECK_THAT(refusal({writing.get(), 0, 0, "x"}), Catch::Contains("not open for reading"));
+  const HostFd name_only(dir.File("data"), O_PATH);
+  CHECK_THAT(refusal({name_only.get(), 0, 0, "x"}), Catch::Contains("not open for reading"));
   int pipes[2];
   REQUIRE(pipe(pipes) == 0);
   CHECK_THAT(refusal({pipes[0], 0, 0, "x"}), Catch::Contains("not a regular file"));

@@ -28,7 +28,13 @@ using testing::TempDir;
 using testing::TinyModelOptions;
 using testing::WriteFileOrDie;
 
-const TinyModelOptions kTiny;
+// Wide enough for more records than the floor of slots holds: tokens have something to read.
+TinyModelOptions Wide() {
+  TinyModelOptions options;
+  options.d_model = 256;
+  return options;
+}
+const TinyModelOptions kTiny = Wide();
 
 ModelOptions OptionsFor(Engine engine) {
   ModelOptions options;
