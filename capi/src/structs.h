@@ -19,8 +19,8 @@ namespace sluice::capi {
 template <typename Struct>
 constexpr size_t kAbi1Bytes = offsetof(Struct, reserved) + sizeof(Struct::reserved);
 
-// kInvalidArgument unless `theirs` is a size that struct `name` can have: from `abi1` to a bound far
-// above any struct to come.
+// kInvalidArgument unless `theirs` is a size that struct `name` can have: from `abi1` to a bound
+// far above any struct to come.
 absl::Status CheckStructSize(size_t theirs, size_t abi1, const char* name);
 
 bool AllZero(const void* bytes, size_t count);

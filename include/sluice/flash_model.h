@@ -17,6 +17,7 @@
 #include "sluice/options.h"
 #include "sluice/plan.h"
 #include "sluice/session.h"
+#include "sluice/source.h"
 #include "sluice/version.h"
 #include "sluice/weight_backend.h"
 
@@ -43,6 +44,10 @@ struct ModelInfo {
   uint64_t file_bytes = 0;
 };
 
+// Told while a model is opened: the stage ("read": the weights that stay in DRAM) and the share of
+// it that is done, every few MiB; false stops with kCancelled. On the thread that opens.
+using OpenProgress = std::function<bool(const std::string& stage, double done)>;
+
 // Threads: all const methods may overlap. Sessions keep the model alive.
 class FlashModel {
  public:
@@ -51,6 +56,10 @@ class FlashModel {
   // kUnimplemented, kNotFound: the file.
   static absl::StatusOr<std::shared_ptr<FlashModel>> Open(const std::string& path,
                                                           const ModelOptions& options);
+  // The same from wherever the bytes are. `on_progress` may be empty.
+  static absl::StatusOr<std::shared_ptr<FlashModel>> Open(
+      const ModelSource& source, const ModelOptions& options,
+      const OpenProgress& on_progress = nullptr);
   virtual ~FlashModel() = default;
 
   virtual const ModelInfo& info() const = 0;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "sluice/options.h"
+#include "sluice/source.h"
 
 namespace sluice {
 
@@ -39,6 +40,8 @@ struct MemoryPlan {
 // Reads the file's header and manifest, no weights. An error for a broken file or options that
 // make no sense; a budget below the floor is not one (fits is false).
 absl::StatusOr<MemoryPlan> PlanMemory(const std::string& path, const ModelOptions& options);
+// The same from wherever the bytes are.
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSource& source, const ModelOptions& options);
 
 }  // namespace sluice
 

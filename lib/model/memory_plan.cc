@@ -11,7 +11,9 @@
 #include "lib/io/host.h"
 #include "lib/io/storage_file.h"
 #include "lib/model/decoder.h"
+#include "lib/model/engine_choice.h"
 #include "lib/model/kv_cache.h"
+#include "lib/model/open_source.h"
 #include "lib/model/weights.h"
 #include "lib/text/tokenizer.h"
 #include "sluice/stats.h"
@@ -126,7 +128,8 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
     plan->scratch += NeuronWindow::BytesFor(layout.num_records, layout.num_records);
   }
   plan->io = o.max_sessions * (IoEngineBytes(o.queue_depth) +
-                               BundleLoader::BytesFor(resolved.ffn.max_records));
+                               BundleLoader::BytesFor(resolved.ffn.max_records)) +
+             file.storage()->shared_bytes();
 }
 
 uint64_t FixedBytes(const MemoryPlan& plan) {
@@ -201,6 +204,7 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   o.prefill_chunk_tokens = std::min(o.prefill_chunk_tokens, kMaxChunk);
   if (!o.ffn_only) o.prefill_chunk_tokens = std::min(o.prefill_chunk_tokens, o.context_tokens);
 
+  SLUICE_RETURN_IF_ERROR(CheckEngineChoice(*file.storage(), ChoiceOf(o.engine)));
   SLUICE_ASSIGN_OR_RETURN(resolved.curve, CurveOf(o.device_curve_path));
 
   const uint32_t rank = MaxRank(file, config);
@@ -323,7 +327,11 @@ absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& c
 }
 
 absl::StatusOr<MemoryPlan> PlanMemory(const std::string& path, const ModelOptions& options) {
-  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, BundleFile::Open(path));
+  return PlanMemory(ModelSource::Path(path), options);
+}
+
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSource& source, const ModelOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, OpenSource(source, nullptr));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(*file));
   SLUICE_ASSIGN_OR_RETURN(ResolvedOptions resolved, ResolveOptions(*file, config, options));
   return MakePlan(*file, config, &resolved);

@@ -65,10 +65,21 @@ uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType 
 class Weights::Loader {
  public:
   Loader(const BundleFile& file, const ModelConfig& config, ResidentType resident_type,
-         Weights* weights)
-      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {}
+         const std::function<bool(double)>& progress, Weights* weights)
+      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {
+    if (!progress) return;
+    on_read_ = [this, &progress](uint64_t bytes) {
+      bytes_read_ += bytes;
+      return progress(static_cast<double>(bytes_read_) / static_cast<double>(bytes_in_all_));
+    };
+  }
 
   absl::Status LoadAll(bool with_predictors, bool ffn_only) {
+    for (const TensorEntry& entry : file_.tensors()) {
+      const bool predictor = entry.section == SectionKind::kPredictors;
+      const bool wanted = predictor ? with_predictors : !ffn_only || IsFfnBias(entry.name);
+      if (wanted) bytes_in_all_ += entry.bytes;
+    }
     if (!ffn_only) SLUICE_RETURN_IF_ERROR(LoadAroundLayers());
     weights_->layers_.resize(config_.num_layers);
     for (uint32_t i = 0; i < config_.num_layers; ++i) {
@@ -119,7 +130,7 @@ class Weights::Loader {
   absl::StatusOr<const void*> Read(const TensorEntry& entry) {
     SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
                             AlignedBuffer::AllocateAdvised(entry.bytes, PreferLargePages));
-    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span(), on_read_));
     weights_->loaded_.push_back({entry.offset, buffer.span()});
     weights_->buffers_.push_back(std::move(buffer));
     return static_cast<const void*>(weights_->buffers_.back().data());
@@ -151,7 +162,7 @@ class Weights::Loader {
             kernels::ToF32(entry.type, rows.data() + at, cols, wide.as<float>());
             kernels::QuantizeRow(wide.as<float>(), cols, to);
           }
-        }));
+        }, on_read_));
     weights_->buffers_.push_back(std::move(buffer));
     return kernels::Matrix{weights_->buffers_.back().data(), entry.type, entry.shape[0], cols,
                            row_bytes, true};
@@ -250,15 +261,16 @@ class Weights::Loader {
   const ModelConfig& config_;
   const ResidentType resident_type_;
   Weights* weights_;
+  ReadProgress on_read_;  // empty: nobody wants to know
+  uint64_t bytes_read_ = 0;
+  uint64_t bytes_in_all_ = 0;
 };
 
-absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
-                                                       const ModelConfig& config,
-                                                       bool with_predictors,
-                                                       ResidentType resident_type,
-                                                       bool ffn_only) {
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
+    const BundleFile& file, const ModelConfig& config, bool with_predictors,
+    ResidentType resident_type, bool ffn_only, const std::function<bool(double)>& progress) {
   auto weights = std::make_unique<Weights>();
-  Loader loader(file, config, resident_type, weights.get());
+  Loader loader(file, config, resident_type, progress, weights.get());
   SLUICE_RETURN_IF_ERROR(loader.LoadAll(with_predictors, ffn_only));
   return weights;
 }

@@ -2,6 +2,7 @@
 #ifndef SLUICE_LIB_MODEL_WEIGHTS_H_
 #define SLUICE_LIB_MODEL_WEIGHTS_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,12 +48,12 @@ class Weights {
   // `resident_type` quantises are read piece by piece and never held as they are in the file.
   // The file's directory
   // must hold the tensors that `config` calls for, in the right shapes: kDataLoss names
-  // the tensor, expected and found.
-  static absl::StatusOr<std::unique_ptr<Weights>> Load(const BundleFile& file,
-                                                       const ModelConfig& config,
-                                                       bool with_predictors,
-                                                       ResidentType resident_type,
-                                                       bool ffn_only = false);
+  // the tensor, expected and found. `progress`, which may be empty, gets the share that has been
+  // read; false stops with kCancelled.
+  static absl::StatusOr<std::unique_ptr<Weights>> Load(
+      const BundleFile& file, const ModelConfig& config, bool with_predictors,
+      ResidentType resident_type, bool ffn_only = false,
+      const std::function<bool(double)>& progress = nullptr);
 
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }

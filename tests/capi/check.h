@@ -33,6 +33,7 @@ void test_options(const char* path);
 void test_model(const char* path);
 void test_damaged_model(const char* path);
 void test_session(const char* path);
+void test_source(const char* path);
 void test_generate(const char* path);
 void test_session_life(const char* path);
 void test_misuse(const char* path);

@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   test_model(argv[1]);
   test_damaged_model(argv[1]);
   test_session(argv[1]);
+  test_source(argv[1]);
   test_generate(argv[1]);
   test_session_life(argv[1]);
   test_misuse(argv[1]);
