@@ -79,6 +79,7 @@ class SessionHandle : public std::enable_shared_from_this<SessionHandle> {
   // Runs `body`, which changes nothing. Any number of these overlap; kFailedPrecondition while one
   // of the above runs.
   absl::Status Look(absl::FunctionRef<absl::Status(const Session& session)> body);
+  // As Look(); a callback of the call that runs may ask, too.
   absl::StatusOr<Stats> CopyStats();
 
   void Cancel();
