@@ -29,8 +29,10 @@ void test_model(const char* path);
 void test_damaged_model(const char* path);
 void test_session(const char* path);
 void test_generate(const char* path);
+void test_session_life(const char* path);
 void test_misuse(const char* path);
 void test_threads(const char* path);
 void test_cancel(const char* path);
+void test_async(const char* path);
 
 #endif /* SLUICE_TESTS_CAPI_CHECK_H_ */

@@ -100,6 +100,14 @@ static const struct place places[] = {
     MEMBER(sluice_stats, engine, 144),
     MEMBER(sluice_stats, engine_reason, 160),
     END(sluice_stats, 448),
+    MEMBER(sluice_stats, needed_bytes_per_token, 448),
+    MEMBER(sluice_stats, gap_bytes_per_token, 456),
+    MEMBER(sluice_stats, lookahead_hit_rate, 464),
+    MEMBER(sluice_stats, lookahead_wasted_bytes_per_token, 472),
+    MEMBER(sluice_stats, lookahead, 480),
+    MEMBER(sluice_stats, window_forced_evictions, 512),
+    MEMBER(sluice_stats, prefill_bytes, 520),
+    MEMBER(sluice_stats, reused_tokens, 528),
     MEMBER(sluice_generate_options, struct_size, 0),
     MEMBER(sluice_generate_options, max_tokens, 4),
     MEMBER(sluice_generate_options, temperature, 8),
@@ -114,6 +122,13 @@ static const struct place places[] = {
     MEMBER(sluice_generate_options, no_special_tokens, 56),
     MEMBER(sluice_generate_options, reserved32, 60),
     END(sluice_generate_options, 96),
+    MEMBER(sluice_generate_options, whole_prompt, 96),
+    MEMBER(sluice_generate_options, top_logprobs, 100),
+    MEMBER(sluice_generate_options, on_logits, 104),
+    MEMBER(sluice_generate_options, on_logprobs, 112),
+    MEMBER(sluice_generate_options, sampling_user_data, 120),
+    MEMBER(sluice_token_logprob, token, 0),
+    MEMBER(sluice_token_logprob, logprob, 4),
 };
 
 void test_layout(void) {
@@ -129,7 +144,8 @@ void test_layout(void) {
   CHECK(sizeof(sluice_model_options) == 88);
   CHECK(sizeof(sluice_memory_plan) == 128);
   CHECK(sizeof(sluice_model_info) == 80);
-  CHECK(sizeof(sluice_stats) == 448);
-  CHECK(sizeof(sluice_generate_options) == 96);
+  CHECK(sizeof(sluice_stats) == 536);
+  CHECK(sizeof(sluice_generate_options) == 128);
+  CHECK(sizeof(sluice_token_logprob) == 8);
   CHECK(sizeof(sluice_status) == 4);
 }

@@ -74,9 +74,11 @@ int main(int argc, char** argv) {
   test_damaged_model(argv[1]);
   test_session(argv[1]);
   test_generate(argv[1]);
+  test_session_life(argv[1]);
   test_misuse(argv[1]);
   test_threads(argv[1]);
   test_cancel(argv[1]);
+  test_async(argv[1]);
   if (failures() > 0) printf("%d checks failed\n", failures());
   return failures() > 0;
 }

@@ -26,6 +26,8 @@ static void refuse_model(sluice_model* model) {
 static void refuse_session(sluice_session* session) {
   sluice_stats stats;
   const int32_t token = 5;
+  size_t count = 77;
+  sluice_session* clone = session;
   stats.struct_size = sizeof stats;
   CHECK_STATUS(sluice_session_reset(session), SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_session_prefill(session, &token, 1, NULL, NULL, NULL),
@@ -33,6 +35,14 @@ static void refuse_session(sluice_session* session) {
   CHECK_STATUS(sluice_session_decode(session, 5, NULL), SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_session_generate(session, "a", 1, NULL, NULL, NULL, NULL),
                SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_generate_tokens(session, &token, 1, NULL, NULL, NULL, NULL),
+               SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_tokens_copy(session, NULL, 0, &count), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_rewind(session, 0), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_clone(session, &clone), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_save(session, "none.session"), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_load(session, "none.session"), SLUICE_INVALID_ARGUMENT);
+  CHECK(count == 0 && clone == NULL);
   CHECK_STATUS(sluice_session_stats_copy(session, &stats), SLUICE_INVALID_ARGUMENT);
   CHECK_STATUS(sluice_session_stats_reset(session), SLUICE_INVALID_ARGUMENT);
   CHECK(sluice_session_position(session) == 0);
