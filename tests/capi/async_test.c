@@ -102,6 +102,7 @@ static void on_done(sluice_status status, const char* message, int32_t finish_re
     const sluice_status started = try_start(job);
     /* Meanwhile somebody may have closed it. */
     CHECK(started == SLUICE_OK || started == SLUICE_INVALID_ARGUMENT);
+    sleep_ms(5); /* what was started waits for the end of this */
   }
   if (job->in_done == kClose || job->in_done == kStartNextAndClose) {
     sluice_session_close(job->session);

@@ -177,6 +177,7 @@ TEST_CASE("a host that stops at the choice of a token", "[model]") {
     auto rest = fixture.session->GenerateFromTokens({plain[3]}, fixture.options);
     REQUIRE_OK(rest);
     CHECK(std::equal(plain.begin() + 4, plain.end(), rest->tokens.begin()));
+    CHECK(fixture.session->position() == 6 + 1 + 7);
   }
 }
 
