@@ -128,6 +128,7 @@ class Run:
 
     def on_done(self, status: int, message: str, finish_reason: int) -> None:
         forget(self.number)
+        self._processor = self._logits = None  # the session may keep this object
         with self._lock:
             self.end = _End(status, message, finish_reason)
         self.finished.set()

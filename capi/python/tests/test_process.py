@@ -75,11 +75,11 @@ def test_exit_with_a_reader_and_a_log():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_fork():
     assert run("""
-        generation = session.generate("Once", max_tokens=200)
+        generation = session.generate("Once", max_tokens=100, ignore_eos=True)
         next(generation)
         child = os.fork()
         if child == 0:
-            for call in (lambda: model.info, lambda: session.decode(2), lambda: next(generation),
+            for call in (lambda: model.plan, lambda: session.decode(2), lambda: next(generation),
                          lambda: model.session()):
                 try:
                     call()
@@ -93,11 +93,11 @@ def test_fork():
                                context_tokens=64)
             own.session().prefill([2, 3])
             sys.exit(7)  # with all that happens at exit
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        assert len(list(generation)) > 100
+        code = os.waitpid(child, 0)[1] >> 8
+        assert code == 7, code
+        assert len(list(generation)) >= 99
         print("parent")
-    """.replace("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])",
-                "os.waitpid(child, 0)[1] >> 8")) == "parent\n"
+    """) == "parent\n"
 
 
 def test_an_exception_ends_the_process_as_usual():
