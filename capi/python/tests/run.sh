@@ -14,16 +14,20 @@ modules=$5
 shift 5
 export SLUICE_TEST_SOURCE SLUICE_LIBRARY SLUICE_TEST_MODEL SLUICE_TEST_INCLUDE
 export PYTHONDONTWRITEBYTECODE=1
+PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH
 
 for python in ${SLUICE_PYTHON:-python3 /usr/bin/python3}; do
   imports=$(echo "$modules" | sed 's/ /, /g')
   if "$python" -c "import $imports" 2>/dev/null; then
-    cd "$here/.."
+    cd "$SLUICE_TEST_SOURCE"
+    set -- -p all_skipped -p no:cacheprovider "$@"
     if [ -n "${SLUICE_PRELOAD:-}" ]; then
       exec env LD_PRELOAD="$SLUICE_PRELOAD" "$python" -m pytest "$@"
     fi
     exec "$python" -m pytest "$@"
   fi
 done
-echo "SKIPPED: no Python here has all of: $modules (on Debian: python3-numpy python3-pytest)"
+echo "SKIPPED: no Python here has all of: $modules" \
+  "(numpy and pytest are Debian's python3-numpy and python3-pytest)"
 exit 77
