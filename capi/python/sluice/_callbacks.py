@@ -57,13 +57,17 @@ class _Interrupts:
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._note)
-            self._replaced = True
+            try:
+                signal.signal(signal.SIGINT, self._note)
+                self._replaced = True
+            except ValueError:  # not the main interpreter
+                pass
 
     def end(self) -> None:
         if self._replaced:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             self._replaced = False
+            if signal.getsignal(signal.SIGINT) == self._note:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Blocking:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sluice
+from sluice import generation as generation_module
 
 from conftest import PROMPT, greedy
 
@@ -128,6 +129,27 @@ def test_cancel_while_it_computes(session):
     canceller.start()
     assert len(list(generation)) <= 1 and generation.finish_reason == "cancelled"
     canceller.join()
+
+
+def test_cancel_that_comes_too_late(session, expected, monkeypatch):
+    """The generation has just ended by itself: the next call must not pay for it."""
+    on_done = generation_module.Run.on_done
+    ended = threading.Event()
+
+    def late(run, *arguments):
+        ended.set()
+        time.sleep(0.2)
+        on_done(run, *arguments)
+
+    monkeypatch.setattr(generation_module.Run, "on_done", late)
+    generation = session.generate(PROMPT, max_tokens=2)
+    canceller = threading.Thread(target=lambda: (ended.wait(), session.cancel()))
+    canceller.start()
+    assert [piece.token for piece in generation][:2] == expected[:2]
+    canceller.join()
+    position = session.position
+    session.decode(2)
+    assert session.position == position + 1
 
 
 def test_bad_arguments(session):

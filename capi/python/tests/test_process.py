@@ -1,6 +1,7 @@
 """The ends of processes: exit with work going on, fork, logging. Each in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -115,6 +116,17 @@ def test_without_a_library(tmp_path):
                           env={**os.environ, "PYTHONPATH": folder,
                                "SLUICE_LIBRARY": str(tmp_path / "none.so")})
     assert b"LibraryNotFound" in done.stderr and b"SLUICE_LIBRARY" in done.stderr
+
+
+def test_library_beside_the_package(tmp_path):
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    shutil.copytree(os.path.join(folder, "sluice"), tmp_path / "sluice")
+    shutil.copy(os.environ["SLUICE_LIBRARY"], tmp_path / "sluice" / "libsluice.so.1")
+    environment = {name: value for name, value in os.environ.items() if name != "SLUICE_LIBRARY"}
+    done = subprocess.run([sys.executable, "-c", "import sluice; print(sluice.library_version())"],
+                          stdout=subprocess.PIPE, timeout=60, cwd=tmp_path,
+                          env={**environment, "PKG_CONFIG_PATH": "", "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0 and done.stdout.strip()
 
 
 def test_logging():
