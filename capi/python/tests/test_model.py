@@ -184,7 +184,7 @@ class Storage:
 def test_object_that_reads(model_path, first_tokens):
     storage = Storage(model_path)
     # So little memory that each token has to read.
-    floor = sluice.Model.plan_for(model_path, context_tokens=128).floor_bytes
+    floor = sluice.Model.plan_for(storage, context_tokens=128).floor_bytes
     model = sluice.Model(storage, dram_budget=floor, context_tokens=128)
     session = model.session()
     assert greedy(session, model.tokenize(PROMPT), 8) == first_tokens
