@@ -152,6 +152,7 @@ class OpenSource:
         return ctypes.byref(self.c)
 
     def take_back(self) -> None:
-        """For calls that never reached C: there is nobody to release the reader then."""
+        """After planning, which releases nothing, and after a failure, where C did or never will.
+        """
         if self._number:
             forget(self._number)

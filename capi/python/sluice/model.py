@@ -14,7 +14,7 @@ from ._handle import Owner
 from ._library import check, library
 from ._options import IntArray, ModelOptions, Tokens, address, byref, model_options, token_array
 from ._sources import OpenSource, Reader
-from .errors import SluiceError, Unsupported
+from .errors import SluiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -110,8 +110,7 @@ class Model(Owner):
                 call.check(library().sluice_source_open(origin.lend(), byref(c_options),
                                                         byref(out), STAGE, call.number))
             except SluiceError as error:
-                if isinstance(error, Unsupported):
-                    origin.take_back()
+                origin.take_back()
                 raise self._with_cause(error)
             except BaseException:  # the callback's, or Ctrl-C: too late to stop opening, maybe
                 library().sluice_model_close(out)
@@ -141,9 +140,8 @@ class Model(Owner):
         else:
             try:
                 check(library().sluice_source_plan(origin.lend(), byref(c_options), byref(plan)))
-            except Unsupported:
+            finally:
                 origin.take_back()
-                raise
         return _plan_of(plan)
 
     @property
