@@ -7,6 +7,9 @@ packages="build-essential cmake ninja-build pkg-config git
   libabsl-dev libcli11-dev libeigen3-dev libhwy-dev liburing-dev libxxhash-dev
   libzip-dev nlohmann-json3-dev catch2 libbenchmark-dev python3"
 
+# For the crates in capi/rust; a Rust of another origin does as well.
+command -v cargo >/dev/null 2>&1 || packages="$packages cargo rustc"
+
 missing=""
 for package in $packages; do
   if ! dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed; then

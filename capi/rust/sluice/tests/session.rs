@@ -94,8 +94,7 @@ fn panics_of_callbacks_come_out_and_do_no_harm() {
     let logits = tokens(5).on_logits(|_, _| -> ControlFlow<()> { panic!("logits") });
     assert_eq!(panic_of(|| drop(session.generate_text(PROMPT, &logits))), "logits");
     let text = panic_of(|| {
-        let mut iterator = session.generate_iter(PROMPT, &logits).unwrap();
-        while let Some(token) = iterator.next() {
+        for token in session.generate_iter(PROMPT, &logits).unwrap() {
             token.unwrap();
         }
     });

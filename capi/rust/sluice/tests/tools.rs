@@ -70,7 +70,7 @@ fn a_file_is_looked_into() {
 #[test]
 fn a_text_is_evaluated() {
     let model = open(&options());
-    let text = std::fs::read_to_string(checkpoint().join("../../../README.md")).unwrap();
+    let text = std::fs::read_to_string(checkpoint().join("calibration.txt")).unwrap();
     let options = EvaluateOptions::new().window_tokens(64).max_tokens(100);
     let mut last = 0.0;
     let evaluation = sluice::evaluate(&model, &text, &options, |_, done| last = done).unwrap();
@@ -102,9 +102,7 @@ fn predictors_are_trained() {
     let folder = Folder::new("train-all");
     let file = folder.file("tales.flash");
     std::fs::copy(model_path(), &file).unwrap();
-    let text = folder.file("text.txt");
-    let readme = std::fs::read_to_string(checkpoint().join("../../../README.md")).unwrap();
-    std::fs::write(&text, readme.repeat(4)).unwrap();
+    let text = checkpoint().join("calibration.txt");
     let layers = sluice::train(&file, &text, &TrainOptions::new().rank(16), |_, _| ()).unwrap();
     assert_eq!(layers.len(), 8);
     assert!(layers.iter().all(|layer| layer.rank == 16 && layer.recall > 0.5));
