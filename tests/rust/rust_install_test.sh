@@ -77,4 +77,13 @@ while [ "$guide" -lt "$count" ]; do
   [ -s "$work/guide_$guide.log" ] || { echo "program $guide of the guide is silent"; exit 1; }
   guide=$((guide + 1))
 done
+# Where the static library was made, a program that needs no libsluice.so.
+if [ -f "$prefix/$libdir/libsluice.a" ]; then
+  cargo_offline build --bin app --features sluice/static
+  (
+    unset LD_LIBRARY_PATH
+    [ "$("$target/debug/app")" = "$got" ] || { echo "the static program wrote something else"; exit 1; }
+  )
+  echo "a program with the static library wrote the same"
+fi
 echo "the $count programs of the guide and the README ran against an installed copy"

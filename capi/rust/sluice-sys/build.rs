@@ -110,8 +110,9 @@ fn pass_on_flags(flags: &str) {
             println!("cargo:rustc-link-search=native={}", path);
             println!("cargo:lib={}", path);
         } else if let Some(name) = flag.strip_prefix("-l") {
-            let own = name == "sluice_static";
-            println!("cargo:rustc-link-lib={}={}", if own { "static" } else { "dylib" }, name);
+            let of_archive = feature("STATIC") && name == "sluice";
+            let kind = if of_archive { "static" } else { "dylib" };
+            println!("cargo:rustc-link-lib={}={}", kind, name);
         } else if let Some(path) = flag.strip_prefix("-I") {
             println!("cargo:include={}", path);
         } else if flag == "-pthread" {
