@@ -187,7 +187,8 @@ impl Session {
         }
     }
 
-    /// Goes on from the session's position with `prompt`, and gives `on_token` each token.
+    /// Goes on from the session's position with `prompt`, and gives `on_token` each token. The last
+    /// generated token is not fed yet; the next generation begins with it.
     ///
     /// ```
     /// use sluice::{GenerateOptions, Model, ModelOptions};

@@ -248,16 +248,16 @@ fn sessions_last() {
     let mut clone = session.try_clone().unwrap();
     assert_eq!(clone.tokens().unwrap(), held);
     assert_eq!(session.try_clone().unwrap_err().code(), ErrorCode::BadState);
-    let next = clone.generate_text("", &tokens(10).special_tokens(false));
-    // An empty prompt is refused; a token goes on.
-    assert_eq!(next.unwrap_err().code(), ErrorCode::InvalidArgument);
     let go_on = |session: &mut Session| session.generate_text(&vec![5], &tokens(10)).unwrap();
     let text = go_on(&mut clone);
     assert_eq!(go_on(&mut session), text);
 
+    // Not the same as before: the last token of the first generation, which the second one fed, is
+    // forgotten too.
     session.rewind(held.len() as u32).unwrap();
     assert_eq!(session.tokens().unwrap(), held);
-    assert_eq!(go_on(&mut session), text);
+    clone.rewind(held.len() as u32).unwrap();
+    assert_eq!(go_on(&mut session), go_on(&mut clone));
     let error = session.rewind(10_000).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
 
