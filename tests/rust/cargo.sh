@@ -3,10 +3,6 @@ if [ -z "${CARGO:-}" ] || ! "$CARGO" --version; then
   echo "SKIPPED: cargo is missing; on Debian, apt-get install cargo"
   exit 77
 fi
-if [ -n "${SLUICE_SANITIZE:-}" ]; then
-  echo "SKIPPED: Rust programs do not link the sanitizers (SLUICE_SANITIZE=$SLUICE_SANITIZE)"
-  exit 77
-fi
 # The rustc and rustdoc that belong to this cargo.
 PATH="$(dirname "$CARGO"):$PATH"
 export PATH

@@ -13,6 +13,10 @@ prefix=$work/prefix
 target=$work/target
 # shellcheck source=cargo.sh
 . "$source/tests/rust/cargo.sh"
+if [ -n "${SLUICE_SANITIZE:-}" ]; then
+  echo "SKIPPED: a program as a host links it does not link sanitizers (here: $SLUICE_SANITIZE)"
+  exit 77
+fi
 rm -rf "$work"
 mkdir -p "$work/app/src/bin"
 "${CMAKE:-cmake}" --install "$build" --prefix "$prefix" >"$work/install.log"
