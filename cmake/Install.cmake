@@ -13,7 +13,7 @@ list(JOIN SLUICE_PKG_MODULES " " SLUICE_PKG_REQUIRES)
 target_link_libraries(sluice
   INTERFACE $<INSTALL_INTERFACE:$<LINK_ONLY:PkgConfig::sluice_private>>)
 
-# Two export sets: a C host needs neither abseil nor its headers.
+# Export sets of their own: a C host needs neither abseil nor its headers.
 install(TARGETS sluice EXPORT sluiceTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS sluice_capi EXPORT sluiceCapiTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
@@ -21,6 +21,11 @@ install(TARGETS sluice_capi EXPORT sluiceCapiTargets
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(EXPORT sluiceTargets NAMESPACE sluice:: DESTINATION ${package_dir})
 install(EXPORT sluiceCapiTargets NAMESPACE sluice:: DESTINATION ${package_dir})
+if(TARGET sluice_capi_static)
+  install(TARGETS sluice_capi_static EXPORT sluiceCapiStaticTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT sluiceCapiStaticTargets NAMESPACE sluice:: DESTINATION ${package_dir})
+endif()
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/sluiceConfig.cmake.in
                               ${PROJECT_BINARY_DIR}/cmake/sluiceConfig.cmake
@@ -31,6 +36,7 @@ install(FILES ${PROJECT_BINARY_DIR}/cmake/sluiceConfig.cmake
               ${PROJECT_BINARY_DIR}/cmake/sluiceConfigVersion.cmake
         DESTINATION ${package_dir})
 
+list(JOIN SLUICE_STATIC_LIBS " " SLUICE_PC_STATIC_LIBS)
 # The way from the .pc files up to the prefix, so that an installed tree may be moved.
 file(RELATIVE_PATH SLUICE_PC_PREFIX
      ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
@@ -44,8 +50,8 @@ endforeach()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/sluice
                   ${PROJECT_BINARY_DIR}/include/sluice
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
-install(FILES ${PROJECT_BINARY_DIR}/capi/include/sluice.h
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_BINARY_DIR}/capi/include/ ${PROJECT_SOURCE_DIR}/capi/include/
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
         FILES_MATCHING PATTERN "*.md")
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -31,15 +31,12 @@ function(sluice_module name)
   set_property(GLOBAL APPEND PROPERTY SLUICE_PRIVATE_LINKS ${ARG_LINK})
 endfunction()
 
-# Puts every module's objects into `target`, but for those named after EXCEPT, with the outside
-# libraries they need. Those are this build's alone: Install.cmake says what an installed copy
-# needs.
+# Puts every module's objects into `target`, with the outside libraries they need. Those are this
+# build's alone: Install.cmake says what an installed copy needs.
 function(sluice_collect_objects target)
-  cmake_parse_arguments(ARG "" "" "EXCEPT" ${ARGN})
   get_property(modules GLOBAL PROPERTY SLUICE_MODULES)
   get_property(links GLOBAL PROPERTY SLUICE_PRIVATE_LINKS)
   list(REMOVE_DUPLICATES links)
-  list(REMOVE_ITEM modules "" ${ARG_EXCEPT})
   foreach(module IN LISTS modules)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:sluice_${module}_objects>)
   endforeach()

@@ -102,7 +102,7 @@ SLUICE_API sluice_status sluice_train(const char* path, const char* calibration_
 SLUICE_API sluice_status sluice_inspect(const char* path, char* json, size_t json_capacity,
                                         size_t* json_bytes);
 
-/* One damaged place: file, section, layer, neurons, expected and found. Nonzero stops. */
+/* One damaged place: section, layer, neurons, expected and found. Nonzero: no more of them. */
 typedef int32_t (*sluice_damage_fn)(const char* line, void* user_data);
 
 /* Checks every checksum.

@@ -17,8 +17,6 @@ absl::Status NotAHandle(const void* handle, const char* type) {
       absl::StrCat("not a ", type, " handle, or one that is closed"));
 }
 
-absl::Status Closed() { return absl::InvalidArgumentError("the session was closed meanwhile"); }
-
 }  // namespace
 
 uintptr_t NewHandleValue() {
@@ -26,69 +24,34 @@ uintptr_t NewHandleValue() {
   return next.fetch_add(kHandleStep, std::memory_order_relaxed);
 }
 
-absl::Status SessionHandle::CheckUsable() const {
-  if (closed_) return Closed();
-  if (busy_) {
-    return absl::FailedPreconditionError("another call on this session has not returned yet");
-  }
-  if (defect_) {
-    return absl::InternalError("an earlier call on this session met a defect; close it");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SessionHandle::Begin() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  SLUICE_RETURN_IF_ERROR(CheckUsable());
-  busy_ = true;
-  runner_ = std::this_thread::get_id();
-  return absl::OkStatus();
-}
-
-void SessionHandle::End(bool defect) noexcept {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    position_.store(session_->position(), std::memory_order_relaxed);
-    defect_ = defect_ || defect;
-    busy_ = false;
-    if (closed_) session_.reset();
-  }
-  idle_.notify_all();
-}
-
-absl::Status SessionHandle::Run(absl::FunctionRef<absl::Status(Session&)> body) {
-  SLUICE_RETURN_IF_ERROR(Begin());
-  try {
-    absl::Status status = body(*session_);
-    End(absl::IsInternal(status));
-    return status;
-  } catch (...) {
-    End(true);
-    return CaughtStatus();
-  }
-}
-
 absl::StatusOr<Stats> SessionHandle::CopyStats() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  SLUICE_RETURN_IF_ERROR(CheckUsable());
-  return session_->stats();
+  Stats stats;
+  SLUICE_RETURN_IF_ERROR(Peek([&](const Session& session) { stats = session.stats(); }));
+  return stats;
 }
 
-void SessionHandle::Cancel() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (session_ != nullptr) session_->Cancel();
-}
-
-void SessionHandle::Close() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  closed_ = true;
-  if (!busy_) {
-    session_.reset();
-    return;
+absl::StatusOr<std::shared_ptr<BackendHandle>> BackendHandle::Create(
+    std::unique_ptr<WeightBackend> backend) {
+  std::vector<BackendLayer> layers;
+  for (uint32_t i = 0; i < backend->num_layers(); ++i) {
+    absl::StatusOr<BackendLayer> layer = backend->layer(i);
+    if (!layer.ok()) return absl::InternalError(layer.status().message());
+    layers.push_back(*std::move(layer));
   }
-  session_->Cancel();
-  if (runner_ == std::this_thread::get_id()) return;  // End() does the rest
-  idle_.wait(lock, [this] { return !busy_; });
+  return std::shared_ptr<BackendHandle>(
+      new BackendHandle(std::move(backend), std::move(layers)));
+}
+
+absl::StatusOr<BackendStats> BackendHandle::CopyStats() {
+  BackendStats stats;
+  SLUICE_RETURN_IF_ERROR(Peek([&](const WeightBackend& backend) { stats = backend.stats(); }));
+  return stats;
+}
+
+absl::StatusOr<BackendLayer> BackendHandle::layer(uint32_t layer) const {
+  if (layer < layers_.size()) return layers_[layer];
+  return absl::InvalidArgumentError(
+      absl::StrCat("layer ", layer, " of a model with ", layers_.size(), " layers"));
 }
 
 ModelTable& Models() {
@@ -98,6 +61,11 @@ ModelTable& Models() {
 
 SessionTable& Sessions() {
   static SessionTable* table = new SessionTable;
+  return *table;
+}
+
+BackendTable& Backends() {
+  static BackendTable* table = new BackendTable;
   return *table;
 }
 
@@ -111,6 +79,12 @@ absl::StatusOr<std::shared_ptr<SessionHandle>> FindSession(const sluice_session*
   std::shared_ptr<SessionHandle> session = Sessions().Find(handle);
   if (session == nullptr) return NotAHandle(handle, "session");
   return session;
+}
+
+absl::StatusOr<std::shared_ptr<BackendHandle>> FindBackend(const sluice_backend* handle) {
+  std::shared_ptr<BackendHandle> backend = Backends().Find(handle);
+  if (backend == nullptr) return NotAHandle(handle, "backend");
+  return backend;
 }
 
 absl::Status CheckNotNull(const void* pointer, const char* name) {

@@ -5,19 +5,19 @@
 #define SLUICE_CAPI_HANDLES_H_
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "capi/src/exclusive.h"
 #include "sluice.h"
 #include "sluice/flash_model.h"
+#include "sluice_backend.h"
 
 namespace sluice::capi {
 
@@ -55,54 +55,62 @@ class HandleTable {
 };
 
 // One session, one call at a time. Threads: any.
-class SessionHandle {
+class SessionHandle : public Exclusive<Session> {
  public:
-  // `model` only says the size of the logits; the session itself keeps it alive.
-  SessionHandle(std::unique_ptr<Session> session, const FlashModel& model)
-      : vocab_size_(model.info().vocab_size), session_(std::move(session)) {}
+  SessionHandle(std::unique_ptr<Session> session, uint32_t vocab_size)
+      : Exclusive(std::move(session), "session"), vocab_size_(vocab_size) {
+    Peek([this](const Session& s) { OnCallEnd(s); }).IgnoreError();
+  }
 
-  // Runs `body` with the session to itself. kFailedPrecondition: another call runs. After a
-  // defect (kInternal, an exception) the session answers kInternal for good: nobody knows what
-  // state it is in.
-  absl::Status Run(absl::FunctionRef<absl::Status(Session& session)> body);
-
-  // For short looks at a session that no call is changing. kFailedPrecondition: one is.
+  // kFailedPrecondition: a call that may change the session runs.
   absl::StatusOr<Stats> CopyStats();
-
-  void Cancel();
-  // Ends the session; what runs is cancelled and waited for, unless this is one of its callbacks.
-  void Close();
 
   // As of the last call that ended.
   uint32_t position() const { return position_.load(std::memory_order_relaxed); }
   uint32_t vocab_size() const { return vocab_size_; }
 
- private:
-  absl::Status CheckUsable() const;
-  absl::Status Begin();
-  void End(bool defect) noexcept;
+ protected:
+  void OnCallEnd(const Session& session) override {
+    position_.store(session.position(), std::memory_order_relaxed);
+  }
 
+ private:
   const uint32_t vocab_size_;
   std::atomic<uint32_t> position_{0};
-  std::mutex mutex_;  // guards what follows; while busy_, the session belongs to runner_
-  std::condition_variable idle_;
-  std::unique_ptr<Session> session_;  // nullptr once it has ended
-  std::thread::id runner_;
-  bool busy_ = false;
-  bool closed_ = false;
-  bool defect_ = false;
+};
+
+// One weight backend, one call at a time. Threads: any.
+class BackendHandle : public Exclusive<WeightBackend> {
+ public:
+  // kInternal: a backend that does not know its own layers.
+  static absl::StatusOr<std::shared_ptr<BackendHandle>> Create(
+      std::unique_ptr<WeightBackend> backend);
+
+  absl::StatusOr<BackendStats> CopyStats();
+
+  // What never changes, also while a call runs. kInvalidArgument: no such layer.
+  absl::StatusOr<BackendLayer> layer(uint32_t layer) const;
+
+ private:
+  BackendHandle(std::unique_ptr<WeightBackend> backend, std::vector<BackendLayer> layers)
+      : Exclusive(std::move(backend), "backend"), layers_(std::move(layers)) {}
+
+  const std::vector<BackendLayer> layers_;
 };
 
 using ModelTable = HandleTable<sluice_model, FlashModel>;
 using SessionTable = HandleTable<sluice_session, SessionHandle>;
+using BackendTable = HandleTable<sluice_backend, BackendHandle>;
 
 // Process-wide, and never destroyed: threads may still be in a call while the process ends.
 ModelTable& Models();
 SessionTable& Sessions();
+BackendTable& Backends();
 
 // kInvalidArgument when it is NULL, closed or something else.
 absl::StatusOr<std::shared_ptr<FlashModel>> FindModel(const sluice_model* handle);
 absl::StatusOr<std::shared_ptr<SessionHandle>> FindSession(const sluice_session* handle);
+absl::StatusOr<std::shared_ptr<BackendHandle>> FindBackend(const sluice_backend* handle);
 
 // kInvalidArgument "`name` is NULL" when it is.
 absl::Status CheckNotNull(const void* pointer, const char* name);

@@ -1,90 +1,19 @@
 #include "capi/src/options.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
+#include "capi/src/structs.h"
 #include "lib/base/status_macros.h"
 
 namespace sluice::capi {
 namespace {
-
-// Every struct ended with `reserved` in ABI 1; later members stand behind it.
-template <typename Struct>
-constexpr size_t kAbi1Bytes = offsetof(Struct, reserved) + sizeof(Struct::reserved);
-
-// Far above any struct to come: a struct_size that nobody set must not make us touch what is not
-// the caller's.
-constexpr size_t kMaxStructBytes = 4096;
-
-absl::Status CheckStructSize(size_t theirs, size_t abi1, const char* name) {
-  if (theirs >= abi1 && theirs <= kMaxStructBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("struct_size of ", name, " is ", theirs, ", expected sizeof: ", abi1,
-                   " in ABI 1, at most ", kMaxStructBytes));
-}
-
-bool AllZero(const void* bytes, size_t count) {
-  const auto* first = static_cast<const unsigned char*>(bytes);
-  return std::all_of(first, first + count, [](unsigned char byte) { return byte == 0; });
-}
-
-absl::Status Unknown(const char* name) {
-  return absl::UnimplementedError(
-      absl::StrCat(name, ": a reserved member, or one that this library (", Version(),
-                   ") does not know, is not zero; was the struct initialised?"));
-}
-
-// Copies what both sides know of `theirs` over the zeroed `ours`.
-template <typename Struct>
-absl::Status ReadStruct(const Struct* theirs, const char* name, Struct* ours) {
-  uint32_t size = 0;
-  std::memcpy(&size, theirs, sizeof size);
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  std::memcpy(ours, theirs, std::min<size_t>(size, sizeof *ours));
-  const auto* bytes = reinterpret_cast<const unsigned char*>(theirs);
-  if (size > sizeof *ours && !AllZero(bytes + sizeof *ours, size - sizeof *ours)) {
-    return Unknown(name);
-  }
-  if (!AllZero(ours->reserved, sizeof ours->reserved)) return Unknown(name);
-  return absl::OkStatus();
-}
-
-template <typename Struct>
-absl::Status WriteStruct(Struct ours, Struct* theirs, const char* name) {
-  SLUICE_RETURN_IF_ERROR(CheckNotNull(theirs, name));
-  uint32_t size = 0;
-  std::memcpy(&size, theirs, sizeof size);
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  ours.struct_size = size;
-  std::memset(static_cast<void*>(theirs), 0, size);
-  std::memcpy(static_cast<void*>(theirs), &ours, std::min<size_t>(size, sizeof ours));
-  return absl::OkStatus();
-}
-
-template <typename Struct>
-absl::Status InitStruct(Struct* theirs, size_t size, const char* name) {
-  SLUICE_RETURN_IF_ERROR(CheckNotNull(theirs, name));
-  SLUICE_RETURN_IF_ERROR(CheckStructSize(size, kAbi1Bytes<Struct>, name));
-  std::memset(static_cast<void*>(theirs), 0, size);
-  theirs->struct_size = static_cast<uint32_t>(size);
-  return absl::OkStatus();
-}
-
-absl::Status OutOfRange(const char* member, double value, const char* expected) {
-  return absl::InvalidArgumentError(absl::StrCat(member, " is ", value, ", expected ", expected));
-}
-
-// Only 0 and 1, so that other values may get a meaning one day.
-absl::StatusOr<bool> ReadFlag(uint32_t value, const char* member) {
-  if (value > 1) return OutOfRange(member, value, "0 or 1");
-  return value == 1;
-}
 
 absl::StatusOr<Mode> ReadMode(int32_t mode) {
   switch (mode) {
@@ -146,23 +75,21 @@ absl::StatusOr<KvType> ReadKvType(int32_t type) {
   }
 }
 
-// Zero means the default, for every one of them; a NaN fails each comparison.
-absl::Status ReadSampling(const sluice_generate_options& c, SamplingOptions* sampling) {
-  if (!(c.temperature >= 0) || !std::isfinite(c.temperature)) {
-    return OutOfRange("temperature", c.temperature, "0 or more");
-  }
-  if (!(c.top_p >= 0 && c.top_p <= 1)) return OutOfRange("top_p", c.top_p, "0 to 1");
-  if (!(c.min_p >= 0 && c.min_p <= 1)) return OutOfRange("min_p", c.min_p, "0 to 1");
-  if (!(c.repetition_penalty >= 0) || !std::isfinite(c.repetition_penalty)) {
-    return OutOfRange("repetition_penalty", c.repetition_penalty, "0 or more");
-  }
-  sampling->temperature = c.temperature;
-  sampling->top_k = c.top_k;
-  sampling->min_p = c.min_p;
-  sampling->seed = c.seed;
-  if (c.top_p > 0) sampling->top_p = c.top_p;
-  if (c.repetition_penalty > 0) sampling->repetition_penalty = c.repetition_penalty;
-  return absl::OkStatus();
+absl::StatusOr<Techniques> ReadTechniques(uint32_t disabled) {
+  Techniques techniques;
+  const auto take = [&disabled](uint32_t bit, bool* technique) {
+    if ((disabled & bit) != 0) *technique = false;
+    disabled &= ~bit;
+  };
+  take(SLUICE_DISABLE_WINDOW, &techniques.window);
+  take(SLUICE_DISABLE_BUNDLES, &techniques.bundles);
+  take(SLUICE_DISABLE_JOIN, &techniques.join);
+  take(SLUICE_DISABLE_OVERLAP, &techniques.overlap);
+  take(SLUICE_DISABLE_LOOKAHEAD, &techniques.lookahead);
+  take(SLUICE_DISABLE_RESIDENT, &techniques.keep_resident);
+  if (disabled == 0) return techniques;
+  return absl::UnimplementedError(
+      absl::StrCat("disabled has bits that stand for no technique here: ", disabled));
 }
 
 // The whole text or, for a smaller place, its beginning; with a NUL in any case.
@@ -191,27 +118,11 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs
   SLUICE_ASSIGN_OR_RETURN(options.engine, ReadEngine(c.engine));
   SLUICE_ASSIGN_OR_RETURN(const bool skip_verify, ReadFlag(c.skip_verify, "skip_verify"));
   options.verify_checksums = !skip_verify;
+  SLUICE_ASSIGN_OR_RETURN(options.ffn_only, ReadFlag(c.ffn_only, "ffn_only"));
   SLUICE_ASSIGN_OR_RETURN(options.resident_type, ReadResidentType(c.resident_type));
   SLUICE_ASSIGN_OR_RETURN(options.kv_type, ReadKvType(c.kv_type));
-  return options;
-}
-
-absl::StatusOr<GenerateOptions> ReadGenerateOptions(const sluice_generate_options* theirs) {
-  GenerateOptions options;
-  if (theirs == nullptr) return options;
-  sluice_generate_options c = {};
-  SLUICE_RETURN_IF_ERROR(ReadStruct(theirs, "sluice_generate_options", &c));
-  if (c.reserved32 != 0) return Unknown("sluice_generate_options");
-  if (c.max_tokens > 0) options.max_tokens = c.max_tokens;
-  SLUICE_RETURN_IF_ERROR(ReadSampling(c, &options.sampling));
-  SLUICE_ASSIGN_OR_RETURN(options.ignore_eos, ReadFlag(c.ignore_eos, "ignore_eos"));
-  SLUICE_ASSIGN_OR_RETURN(const bool bare, ReadFlag(c.no_special_tokens, "no_special_tokens"));
-  options.add_special_tokens = !bare;
-  SLUICE_RETURN_IF_ERROR(CheckArray(c.stop, c.stop_count, sizeof *c.stop, "stop"));
-  for (size_t i = 0; i < c.stop_count; ++i) {
-    SLUICE_RETURN_IF_ERROR(CheckNotNull(c.stop[i], "a stop string"));
-    options.stop.emplace_back(c.stop[i]);
-  }
+  SLUICE_ASSIGN_OR_RETURN(options.techniques, ReadTechniques(c.disabled));
+  if (c.device_curve_path != nullptr) options.device_curve_path = c.device_curve_path;
   return options;
 }
 
@@ -244,6 +155,11 @@ absl::Status WriteInfo(const ModelInfo& info, sluice_model_info* theirs) {
   c.has_tokenizer = info.has_tokenizer ? 1 : 0;
   c.has_predictors = info.has_predictors ? 1 : 0;
   c.file_bytes = info.file_bytes;
+  CopyText(info.family, c.family);
+  // eos_count says how many there are; the array holds the first of them.
+  c.eos_count = static_cast<uint32_t>(info.eos_ids.size());
+  std::copy_n(info.eos_ids.begin(), std::min(info.eos_ids.size(), std::size(c.eos_ids)),
+              c.eos_ids);
   return WriteStruct(c, theirs, "sluice_model_info");
 }
 
@@ -267,6 +183,14 @@ absl::Status WriteStats(const Stats& stats, sluice_stats* theirs) {
   c.prefill_tokens = stats.prefill_tokens;
   c.prefill_ms = stats.prefill_ms;
   c.peak_rss_bytes = stats.peak_rss_bytes;
+  c.needed_bytes_per_token = stats.needed_bytes_per_token;
+  c.gap_bytes_per_token = stats.gap_bytes_per_token;
+  c.lookahead_hit_rate = stats.lookahead_hit_rate;
+  c.lookahead_wasted_bytes_per_token = stats.lookahead_wasted_bytes_per_token;
+  c.window_forced_evictions = stats.window_forced_evictions;
+  c.prefill_bytes = stats.prefill_bytes;
+  c.reused_tokens = stats.reused_tokens;
+  CopyText(stats.lookahead, c.lookahead);
   CopyText(stats.engine, c.engine);
   CopyText(stats.engine_reason, c.engine_reason);
   return WriteStruct(c, theirs, "sluice_stats");
@@ -277,9 +201,4 @@ absl::Status WriteStats(const Stats& stats, sluice_stats* theirs) {
 sluice_status sluice_model_options_init(sluice_model_options* options, size_t struct_size) {
   return sluice::capi::Enter(
       [&] { return sluice::capi::InitStruct(options, struct_size, "sluice_model_options"); });
-}
-
-sluice_status sluice_generate_options_init(sluice_generate_options* options, size_t struct_size) {
-  return sluice::capi::Enter(
-      [&] { return sluice::capi::InitStruct(options, struct_size, "sluice_generate_options"); });
 }

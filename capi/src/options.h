@@ -15,7 +15,7 @@ namespace sluice::capi {
 // kInvalidArgument: a size that cannot be, an enumerator or number out of range. kUnimplemented: a
 // member that this library does not know is not zero.
 absl::StatusOr<ModelOptions> ReadModelOptions(const sluice_model_options* theirs);
-// Without callbacks. `stop` is copied.
+// With the callbacks that they name, without on_token. `stop` is copied.
 absl::StatusOr<GenerateOptions> ReadGenerateOptions(const sluice_generate_options* theirs);
 
 // Fills the caller's struct to the size that it states, and no further. kInvalidArgument: NULL, or

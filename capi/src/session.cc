@@ -1,6 +1,4 @@
-// sluice_session_...
-#include <string>
-
+// sluice_session_...: made, fed, measured and closed.
 #include "absl/types/span.h"
 #include "capi/src/handles.h"
 #include "capi/src/options.h"
@@ -15,17 +13,14 @@ struct ProgressCallback {
   sluice_progress_fn function;
   void* user_data;
 };
-struct TokenCallback {
-  sluice_token_fn function;
-  void* user_data;
-};
 
 absl::Status Create(const sluice_model* handle, sluice_session** out) {
   SLUICE_RETURN_IF_ERROR(CheckNotNull(out, "session"));
   *out = nullptr;
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<FlashModel> model, FindModel(handle));
   SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, model->CreateSession());
-  *out = Sessions().Add(std::make_shared<SessionHandle>(std::move(session), *model));
+  *out = Sessions().Add(
+      std::make_shared<SessionHandle>(std::move(session), model->info().vocab_size));
   return absl::OkStatus();
 }
 
@@ -46,37 +41,6 @@ absl::Status Prefill(const sluice_session* handle, absl::Span<const int32_t> tok
   }
   return session->Run([&](Session& s) {
     return s.Prefill(tokens, LogitsAt(last_logits, *session), options);
-  });
-}
-
-int32_t NumberOf(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return SLUICE_FINISH_STOP;
-    case FinishReason::kLength:
-      return SLUICE_FINISH_LENGTH;
-    case FinishReason::kCancelled:
-      break;
-  }
-  return SLUICE_FINISH_CANCELLED;
-}
-
-absl::Status Generate(const sluice_session* handle, absl::Span<const char> prompt,
-                      const sluice_generate_options* c_options, int32_t* finish_reason,
-                      TokenCallback on_token) {
-  SLUICE_ASSIGN_OR_RETURN(const auto session, FindSession(handle));
-  SLUICE_RETURN_IF_ERROR(CheckArray(prompt.data(), prompt.size(), 1, "prompt"));
-  SLUICE_ASSIGN_OR_RETURN(GenerateOptions options, ReadGenerateOptions(c_options));
-  if (on_token.function != nullptr) {
-    options.on_token = [on_token](int32_t token, const std::string& text) {
-      return on_token.function(token, text.c_str(), text.size(), on_token.user_data) == 0;
-    };
-  }
-  const std::string text(prompt.begin(), prompt.end());
-  return session->Run([&](Session& s) -> absl::Status {
-    SLUICE_ASSIGN_OR_RETURN(const GenerateResult result, s.Generate(text, options));
-    if (finish_reason != nullptr) *finish_reason = NumberOf(result.finish_reason);
-    return absl::OkStatus();
   });
 }
 
@@ -129,17 +93,6 @@ sluice_status sluice_session_decode(sluice_session* session, int32_t token, floa
     return found->Run([&](sluice::Session& s) {
       return s.Decode(token, sluice::capi::LogitsAt(logits, *found));
     });
-  });
-}
-
-sluice_status sluice_session_generate(sluice_session* session, const char* prompt,
-                                      size_t prompt_bytes,
-                                      const sluice_generate_options* options,
-                                      int32_t* finish_reason, sluice_token_fn on_token,
-                                      void* user_data) {
-  return Enter([&] {
-    return sluice::capi::Generate(session, {prompt, prompt_bytes}, options, finish_reason,
-                                  {on_token, user_data});
   });
 }
 

@@ -52,6 +52,7 @@ absl::Status RunConvert(const ConvertArguments& arguments) {
     PrintJson({{"records", report->records},
                {"record_bytes", report->record_bytes},
                {"bytes", report->bytes},
+               {"parts", report->num_parts},
                {"seconds", report->seconds},
                {"peak_rss_bytes", report->peak_rss_bytes},
                {"has_tokenizer", report->has_tokenizer},
@@ -64,6 +65,10 @@ absl::Status RunConvert(const ConvertArguments& arguments) {
               report->seconds, static_cast<unsigned long long>(report->records),
               Size(static_cast<double>(report->record_bytes)).c_str(),
               Size(static_cast<double>(report->peak_rss_bytes)).c_str());
+  if (arguments.options.part_bytes != 0) {
+    std::printf("%u parts, to be kept side by side and opened as %s\n", report->num_parts,
+                arguments.output.c_str());
+  }
   if (!report->has_tokenizer) {
     std::printf("no tokenizer in %s: commands that need text will refuse\n",
                 arguments.source.c_str());
@@ -113,6 +118,10 @@ void AddConvert(CLI::App* app, Runner* run) {
       "with --calibration: leave the neurons in the checkpoint's order");
   command->add_option("--device-curve", arguments->options.device_curve_path,
                       "JSON of `sluice device`: record size for that device");
+  command->add_option_function<std::string>(
+      "--part-bytes",
+      [=](const std::string& text) { arguments->options.part_bytes = ParseSize(text); },
+      "as several files OUT, OUT.2, ... of at most so many bytes, or a number with K, M, G");
   AddTrainOptions(command, &arguments->options.train);
   AddJson(command, &arguments->json);
   command->callback([=] { *run = [=] { return RunConvert(*arguments); }; });

@@ -26,8 +26,8 @@ absl::Status RunInspect(const FileArguments& arguments) {
     PrintJson(value);
     return absl::OkStatus();
   }
-  for (const char* name : {"path", "version", "bytes", "uuid", "config", "sources", "placement",
-                           "predictors", "quality", "skipped_tensors"}) {
+  for (const char* name : {"path", "version", "bytes", "parts", "uuid", "config", "sources",
+                           "placement", "predictors", "quality", "skipped_tensors"}) {
     if (value.contains(name) && !value[name].is_null()) {
       std::printf("%s: %s\n", name, value[name].dump(2).c_str());
     }

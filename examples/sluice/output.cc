@@ -68,7 +68,7 @@ nlohmann::json StatsJson(const Stats& s) {
           {"window_forced_evictions", s.window_forced_evictions},
           {"decoded_tokens", s.tokens},
           {"prefill", {{"tokens", s.prefill_tokens}, {"ms", s.prefill_ms},
-                       {"bytes", s.prefill_bytes}}},
+                       {"bytes", s.prefill_bytes}, {"reused_tokens", s.reused_tokens}}},
           {"peak_rss_bytes", s.peak_rss_bytes},
           {"engine", s.engine},
           {"engine_reason", s.engine_reason},
@@ -77,9 +77,14 @@ nlohmann::json StatsJson(const Stats& s) {
 
 std::string StatsText(const Stats& s) {
   std::string text;
-  text += Format("prompt      %llu tokens in %.1f ms, %s read\n",
+  text += Format("prompt      %llu tokens in %.1f ms, %s read",
                  static_cast<unsigned long long>(s.prefill_tokens), s.prefill_ms,
                  Size(static_cast<double>(s.prefill_bytes)).c_str());
+  if (s.reused_tokens > 0) {
+    text += Format("; %llu more were there already",
+                   static_cast<unsigned long long>(s.reused_tokens));
+  }
+  text += "\n";
   text += Format("per token   %.2f ms = %.2f waiting for reads + %.2f window and slots + %.2f "
                  "compute (%.0f tokens/s)\n",
                  s.total_ms_per_token, s.io_ms_per_token, s.memory_ms_per_token,

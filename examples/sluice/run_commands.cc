@@ -1,5 +1,6 @@
 // generate, logits, tokenize, detokenize
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -15,7 +16,7 @@ namespace sluice::cli {
 namespace {
 
 struct GenerateArguments {
-  std::string model, prompt;
+  std::string model, prompt, session;
   ModelOptions model_options;
   GenerateOptions options;
   bool json = false;
@@ -34,6 +35,10 @@ absl::Status RunGenerate(const GenerateArguments& arguments) {
   auto session = (*model)->CreateSession();
   if (!session.ok()) return session.status();
   GenerateOptions options = arguments.options;
+  options.whole_prompt = !arguments.session.empty();
+  if (options.whole_prompt && std::filesystem::exists(arguments.session)) {
+    if (absl::Status status = (*session)->Load(arguments.session); !status.ok()) return status;
+  }
   auto bar = std::make_unique<ProgressBar>(true);
   options.on_prefill_progress = [&](uint32_t done, uint32_t total) {
     if (bar != nullptr) bar->Update("prompt", static_cast<double>(done) / total);
@@ -57,14 +62,16 @@ absl::Status RunGenerate(const GenerateArguments& arguments) {
   }
   bar.reset();
   if (!result.ok()) return result.status();
+  absl::Status saved;
+  if (options.whole_prompt) saved = (*session)->Save(arguments.session);
   const Stats stats = (*session)->stats();
-  if (arguments.json) {
+  if (arguments.json && saved.ok()) {
     PrintJson({{"text", result->text},
                {"tokens", result->tokens},
                {"finish_reason", FinishReasonName(result->finish_reason)},
                {"stats", StatsJson(stats)}});
-    return absl::OkStatus();
   }
+  if (arguments.json || !saved.ok()) return saved;
   std::printf("\n\nfinished    %s, after %zu tokens\n%s",
               FinishReasonName(result->finish_reason), result->tokens.size(),
               StatsText(stats).c_str());
@@ -151,6 +158,9 @@ void AddGenerate(CLI::App* app, Runner* run) {
   CLI::App* command = app->add_subcommand("generate", "go on from a prompt");
   AddModelOptions(command, &arguments->model, &arguments->model_options);
   command->add_option("--prompt", arguments->prompt, "text to go on from")->required();
+  command->add_option("--session", arguments->session,
+                      "file that keeps what was computed: of a prompt that begins as the last one "
+                      "did only the rest is (made if it is not there)");
   command->add_option("--max-tokens", arguments->options.max_tokens, "the most to generate");
   SamplingOptions& sampling = arguments->options.sampling;
   command->add_option("--temperature", sampling.temperature, "0: always the most likely token");

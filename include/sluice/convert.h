@@ -20,6 +20,9 @@ struct ConvertOptions {
   // What reads cost on the device that the file is for (SaveDeviceCurve(), `sluice device`):
   // decides how many neurons share a record. Empty: a generic device.
   std::string device_curve_path;
+  // The bundle file as several files of at most so many bytes, at least 64 KiB: OUT, OUT.2, OUT.3,
+  // ..., at most 256 of them, opened by the name of the first. 0: in one.
+  uint64_t part_bytes = 0;
   TrainOptions train;            // used with calibration_path
   // Stage ("sources", "tensors", "records", "calibrate", "train", "place", "lookahead",
   // "quality") and its share done; false stops with kCancelled.
@@ -29,7 +32,8 @@ struct ConvertOptions {
 struct ConvertReport {
   uint64_t records = 0;
   uint64_t record_bytes = 0;  // of one record
-  uint64_t bytes = 0;         // the file
+  uint64_t bytes = 0;         // the file, without what parts take to say that they are some
+  uint32_t num_parts = 1;     // files that it lies in
   double seconds = 0;
   uint64_t peak_rss_bytes = 0;
   bool has_tokenizer = false;

@@ -17,7 +17,9 @@
 #include "sluice/options.h"
 #include "sluice/plan.h"
 #include "sluice/session.h"
+#include "sluice/source.h"
 #include "sluice/version.h"
+#include "sluice/weight_backend.h"
 
 namespace sluice {
 
@@ -42,6 +44,10 @@ struct ModelInfo {
   uint64_t file_bytes = 0;
 };
 
+// Told while a model is opened: the stage ("read": the weights that stay in DRAM) and the share of
+// it that is done, every few MiB; false stops with kCancelled. On the thread that opens.
+using OpenProgress = std::function<bool(const std::string& stage, double done)>;
+
 // Threads: all const methods may overlap. Sessions keep the model alive.
 class FlashModel {
  public:
@@ -50,13 +56,20 @@ class FlashModel {
   // kUnimplemented, kNotFound: the file.
   static absl::StatusOr<std::shared_ptr<FlashModel>> Open(const std::string& path,
                                                           const ModelOptions& options);
+  // The same from wherever the bytes are. `on_progress` may be empty.
+  static absl::StatusOr<std::shared_ptr<FlashModel>> Open(
+      const ModelSource& source, const ModelOptions& options,
+      const OpenProgress& on_progress = nullptr);
   virtual ~FlashModel() = default;
 
   virtual const ModelInfo& info() const = 0;
   virtual const MemoryPlan& plan() const = 0;
 
-  // kFailedPrecondition when all max_sessions are taken.
+  // kFailedPrecondition when all max_sessions are taken, or the model was opened with ffn_only.
   virtual absl::StatusOr<std::unique_ptr<Session>> CreateSession() = 0;
+
+  // The feed-forward layers alone; takes one of the max_sessions. kFailedPrecondition: all taken.
+  virtual absl::StatusOr<std::unique_ptr<WeightBackend>> CreateWeightBackend() = 0;
 
   // kFailedPrecondition when the file has no tokenizer. Special tokens that are spelled out in
   // `text` are ordinary text; with `add_special` the tokenizer's template is applied.

@@ -56,7 +56,8 @@ struct ModelOptions {
   // Tokens that each session can hold (prompt and generation). 0: the model's own limit, at most
   // 2048.
   uint32_t context_tokens = 0;
-  // Sessions that may exist at one time; their KV caches are allocated at open. 0: 1.
+  // Sessions and weight backends that may exist at one time; their KV caches are allocated at
+  // open. 0: 1.
   uint32_t max_sessions = 0;
   // The neuron window in tokens. 0: as many as the slots hold.
   uint32_t window_tokens = 0;
@@ -77,6 +78,10 @@ struct ModelOptions {
   Techniques techniques;
   ResidentType resident_type = ResidentType::kAuto;
   KvType kv_type = KvType::kF32;
+  // For hosts that keep their own attention and KV cache: only what CreateWeightBackend() needs is
+  // read and kept (FFN biases, predictors, neuron slots; the tokenizer stays). CreateSession() is
+  // refused, context_tokens, kv_type and resident_type mean nothing.
+  bool ffn_only = false;
 };
 
 }  // namespace sluice

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "sluice/options.h"
+#include "sluice/source.h"
 
 namespace sluice {
 
@@ -30,7 +31,7 @@ struct MemoryPlan {
   std::vector<uint32_t> slots_per_layer;    // in records
   std::vector<uint32_t> records_per_layer;  // as many slots as this hold the whole layer
   uint64_t record_bytes = 0;                // of the first layer
-  uint32_t context_tokens = 0;
+  uint32_t context_tokens = 0;              // 0 with ffn_only, and so is kv
   uint32_t max_sessions = 0;
   std::string kv_element_type;  // "f32" or "f16"
   Mode mode = Mode::kDense;     // what kAuto comes to
@@ -39,6 +40,8 @@ struct MemoryPlan {
 // Reads the file's header and manifest, no weights. An error for a broken file or options that
 // make no sense; a budget below the floor is not one (fits is false).
 absl::StatusOr<MemoryPlan> PlanMemory(const std::string& path, const ModelOptions& options);
+// The same from wherever the bytes are.
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSource& source, const ModelOptions& options);
 
 }  // namespace sluice
 

@@ -36,6 +36,14 @@ struct SamplingOptions {
   uint64_t seed = 0;      // the same seed, file and options give the same text
 };
 
+struct TokenLogprob {
+  int32_t token = 0;
+  float logprob = 0;  // natural logarithm of its probability
+};
+
+// The most that GenerateOptions::top_logprobs may ask for.
+inline constexpr uint32_t kMaxTopLogprobs = 256;
+
 struct GenerateOptions {
   uint32_t max_tokens = 128;
   SamplingOptions sampling;
@@ -47,6 +55,22 @@ struct GenerateOptions {
   // more call with token -1 brings what was still held back, if anything. False cancels.
   std::function<bool(int32_t token, const std::string& text)> on_token;
   std::function<bool(uint32_t tokens_done, uint32_t tokens_total)> on_prefill_progress;
+  // The prompt is all there is, from position 0: what it shares with tokens() stays in the KV cache
+  // and is neither computed nor read again, the rest of the session is dropped. Results are those
+  // of a fresh session. Of a prompt that is in the cache as a whole the last token is fed again,
+  // for its logits.
+  bool whole_prompt = false;
+  // Called with the logits (shape [vocab_size]) of the token that is about to be chosen, before
+  // penalty and temperature, and may change them: -infinity forbids a token. `position` is that
+  // token's. False cancels, and no token is chosen. Leaving a NaN, +infinity or no finite number
+  // is kInvalidArgument.
+  std::function<bool(uint32_t position, absl::Span<float> logits)> on_logits;
+  // Called with the chosen token, before on_token is, and the top_logprobs most likely ones, most
+  // likely first and of equals the smaller id; forbidden tokens are left out. The softmax is that
+  // of the logits as on_logits left them: before penalty, temperature, top-k, top-p and min-p.
+  // False cancels, and the token is dropped.
+  std::function<bool(const TokenLogprob& chosen, absl::Span<const TokenLogprob> top)> on_logprobs;
+  uint32_t top_logprobs = 0;  // at most kMaxTopLogprobs
 };
 
 struct GenerateResult {
@@ -63,6 +87,8 @@ class Session {
   // Tokens that the KV cache holds, and how many it can hold.
   virtual uint32_t position() const = 0;
   virtual uint32_t context_tokens() const = 0;
+  // Those at positions [0, position()). Valid until the next call that changes the session.
+  virtual absl::Span<const int32_t> tokens() const = 0;
 
   // Feeds prompt tokens.
   //   tokens       ids in [0, vocab_size), at least one
@@ -81,9 +107,10 @@ class Session {
 
   // Prompt text in, text out. The session goes on from where it is: the last token of a generation
   // is not in the KV cache when it ends (position() does not count it), and the next Generate()
-  // feeds it before its own prompt; Prefill(), Decode() and Reset() forget it. kFailedPrecondition:
-  // the model has no tokenizer. A cancelled generation is no error: finish_reason says so. After
-  // an error the session is as it was before the call.
+  // feeds it before its own prompt; Prefill(), Decode(), Reset() and Rewind() forget it.
+  // kFailedPrecondition: the model has no tokenizer. A cancelled generation is no error:
+  // finish_reason says so. After an error the session is as it was before the call; when computing
+  // of a whole_prompt had begun, without what that does not share with it.
   virtual absl::StatusOr<GenerateResult> Generate(const std::string& prompt,
                                                   const GenerateOptions& options) = 0;
   // The same from token ids. Without a tokenizer `text` stays empty (and `stop` is refused).
@@ -96,6 +123,25 @@ class Session {
 
   // Back to position 0. The neuron window is the model's and stays warm.
   virtual void Reset() = 0;
+  // Back to an earlier position; what came after it is forgotten. The session then has the bits of
+  // one that was only ever fed the tokens before. kInvalidArgument: beyond position().
+  virtual absl::Status Rewind(uint32_t position) = 0;
+
+  // A second session of the model with the same tokens, KV cache and unfed last token; statistics
+  // begin anew. kFailedPrecondition: all sessions are taken. kCancelled.
+  virtual absl::StatusOr<std::unique_ptr<Session>> Clone() const = 0;
+
+  // Writes tokens and KV cache to a file (docs/FORMAT.md), which appears complete or not at all.
+  // kUnavailable, kPermissionDenied, kNotFound: storage, a full disk included; kInvalidArgument:
+  // something at `path` is no regular file; kCancelled. Blocks on storage.
+  virtual absl::Status Save(const std::string& path) const = 0;
+  // Puts a saved session in place of this one's content. The file is read twice: once to verify
+  // all of it, and only then into the KV cache. kInvalidArgument: no session file, of another
+  // model or other options (kv_type, resident_type, mode), or longer than the context; the message
+  // says which. kDataLoss: damaged or incomplete. kUnimplemented: of a newer form. kNotFound and
+  // the like; kCancelled. After an error the session is as it was, but for one: storage that fails
+  // in the second reading leaves it at position 0. Blocks on storage.
+  virtual absl::Status Load(const std::string& path) = 0;
 
   virtual Stats stats() const = 0;
   // One for each decoded token since ResetStats(), at most context_tokens() of them.

@@ -15,6 +15,7 @@
 #include "lib/format/bundle_writer.h"
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
+#include "lib/format/part_set.h"
 #include "lib/io/file.h"
 #include "lib/io/host.h"
 #include "lib/text/tokenizer.h"
@@ -150,7 +151,8 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> WriteBundle(OptCheckpoint& checkpo
   }
   SLUICE_ASSIGN_OR_RETURN(
       std::unique_ptr<BundleWriter> writer,
-      BundleWriter::Create(output, ExpectedBytes(checkpoint, target, layout), identity));
+      BundleWriter::Create(output, ExpectedBytes(checkpoint, target, layout), identity,
+                           options.part_bytes));
   SLUICE_RETURN_IF_ERROR(WriteWeights(checkpoint, target, layout, options, writer.get()));
   if (!checkpoint.tokenizer_json.empty()) {
     SLUICE_RETURN_IF_ERROR(writer->SetTokenizer(std::move(checkpoint.tokenizer_json)));
@@ -185,6 +187,9 @@ absl::Status CheckCalibration(const OptCheckpoint& checkpoint, const std::string
 absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::string& output,
                                         const ConvertOptions& options) {
   const int64_t start = NowNs();
+  if (absl::Status status = CheckPartBytes(options.part_bytes); !status.ok()) {
+    return Annotate(status, output);
+  }
   ConvertReport report;
   std::string text;
   if (!options.calibration_path.empty()) {
@@ -209,6 +214,7 @@ absl::StatusOr<ConvertReport> DoConvert(const std::string& source, const std::st
     Log(LogLevel::kInfo, absl::StrCat(source, ": passed over tensor ", name));
   }
   report.bytes = writer->file_bytes();
+  report.num_parts = writer->num_parts();
   report.seconds = static_cast<double>(NowNs() - start) / 1e9;
   report.peak_rss_bytes = PeakRssBytes();
   return report;

@@ -14,11 +14,13 @@
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
 #include "lib/format/manifest.h"
+#include "lib/format/part_set.h"
 
 namespace sluice {
 
 struct BundleFile::State {
   std::shared_ptr<StorageFile> storage;
+  PartPage part;  // of the first part; part_bytes is 0 when it is one file
   BundleHeader header;
   nlohmann::json manifest;
   ManifestContent content;
@@ -36,6 +38,13 @@ struct BundleFile::State {
 };
 
 namespace {
+
+// What is read between two calls of a ReadProgress.
+constexpr size_t kProgressBytes = 4 << 20;
+
+absl::Status ReadingCancelled(const std::string& path) {
+  return absl::CancelledError(absl::StrCat(path, ": reading was cancelled"));
+}
 
 absl::string_view AsText(const AlignedBuffer& buffer) {
   return {reinterpret_cast<const char*>(buffer.data()), buffer.size()};
@@ -72,8 +81,19 @@ absl::Status BundleFile::State::ReadHeader() {
   const uint64_t bytes = std::min<uint64_t>(kHeaderBytes, storage->size());
   const absl::Span<std::byte> head(page, static_cast<size_t>(bytes));
   if (!head.empty()) SLUICE_RETURN_IF_ERROR(storage->ReadAt(0, head));
+  if (StartsWithPartMagic(head)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(storage->path(), ": is one of several parts, which are opened by the path of ",
+                     "the first"));
+  }
   SLUICE_ASSIGN_OR_RETURN(header, DecodeHeader(head, storage->size(), storage->path()));
-  return absl::OkStatus();
+  if (part.part_bytes == 0) return absl::OkStatus();
+  const uint64_t set = LoadU64(page + kChecksumOffset);
+  if (set == part.set && header.uuid == part.uuid) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      storage->path(), ": header: its checksum is ", HashToHex(set), " and its uuid ",
+      HashToHex(header.uuid), ", its part page says ", HashToHex(part.set), " and ",
+      HashToHex(part.uuid)));
 }
 
 absl::StatusOr<AlignedBuffer> BundleFile::State::ReadSection(const Section& section,
@@ -138,7 +158,25 @@ void BundleFile::State::Index() {
 absl::StatusOr<std::shared_ptr<BundleFile>> BundleFile::Open(const std::string& path) {
   try {
     auto state = std::make_unique<State>();
-    SLUICE_ASSIGN_OR_RETURN(state->storage, StorageFile::Open(path));
+    SLUICE_ASSIGN_OR_RETURN(BundleStorage bundle, OpenBundleStorage(path));
+    state->storage = std::move(bundle.storage);
+    state->part = bundle.first;
+    return Read(std::move(state));
+  } catch (const std::bad_alloc& e) {
+    return absl::ResourceExhaustedError(absl::StrCat(path, ": cannot be opened: ", e.what()));
+  }
+}
+
+absl::StatusOr<std::shared_ptr<BundleFile>> BundleFile::Open(
+    std::shared_ptr<StorageFile> storage) {
+  auto state = std::make_unique<State>();
+  state->storage = std::move(storage);
+  return Read(std::move(state));
+}
+
+absl::StatusOr<std::shared_ptr<BundleFile>> BundleFile::Read(std::unique_ptr<State> state) {
+  const std::string path = state->storage->path();
+  try {
     SLUICE_RETURN_IF_ERROR(state->ReadHeader());
     SLUICE_RETURN_IF_ERROR(state->ReadManifest());
     SLUICE_RETURN_IF_ERROR(state->ReadChecksumTable());
@@ -155,6 +193,8 @@ BundleFile::~BundleFile() = default;
 const std::shared_ptr<StorageFile>& BundleFile::storage() const { return state_->storage; }
 const std::string& BundleFile::path() const { return state_->storage->path(); }
 uint64_t BundleFile::file_bytes() const { return state_->header.file_bytes; }
+uint32_t BundleFile::num_parts() const { return state_->part.num_parts; }
+uint64_t BundleFile::part_bytes() const { return state_->part.part_bytes; }
 uint64_t BundleFile::uuid() const { return state_->header.uuid; }
 uint32_t BundleFile::major_version() const { return state_->header.major; }
 uint32_t BundleFile::minor_version() const { return state_->header.minor; }
@@ -169,19 +209,26 @@ const TensorEntry* BundleFile::FindTensor(absl::string_view name) const {
   return it == state_->tensor_by_name.end() ? nullptr : it->second;
 }
 
-absl::Status BundleFile::ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out) const {
+absl::Status BundleFile::ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out,
+                                    const ReadProgress& progress) const {
   if (out.size() != entry.bytes) {
     return absl::InvalidArgumentError(absl::StrCat("tensor \"", entry.name, "\" has ",
                                                    entry.bytes, " bytes, room for ",
                                                    out.size()));
   }
-  SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset, out));
+  for (uint64_t at = 0; at < entry.bytes;) {
+    const auto piece = out.subspan(at, kProgressBytes);
+    SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset + at, piece));
+    if (progress && !progress(piece.size())) return ReadingCancelled(path());
+    at += piece.size();
+  }
   return CheckTensorHash(path(), entry, Xxh3(out));
 }
 
 absl::Status BundleFile::ReadTensorInPieces(
     const TensorEntry& entry, absl::Span<std::byte> scratch,
-    absl::FunctionRef<void(absl::Span<const std::byte> piece)> take) const {
+    absl::FunctionRef<void(absl::Span<const std::byte> piece)> take,
+    const ReadProgress& progress) const {
   if (scratch.empty()) return absl::InvalidArgumentError("no room for a piece of a tensor");
   SLUICE_ASSIGN_OR_RETURN(Xxh3Stream hash, Xxh3Stream::Create());
   hash.Reset(0);
@@ -190,6 +237,7 @@ absl::Status BundleFile::ReadTensorInPieces(
     SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset + at, piece));
     hash.Update(piece);
     take(piece);
+    if (progress && !progress(piece.size())) return ReadingCancelled(path());
     at += piece.size();
   }
   return CheckTensorHash(path(), entry, hash.Digest());

@@ -51,6 +51,9 @@ struct TensorEntry {
   uint64_t xxh3 = 0;
 };
 
+// Told how many bytes more have been read; false stops with kCancelled.
+using ReadProgress = std::function<bool(uint64_t bytes)>;
+
 // Threads: const methods may overlap.
 class BundleFile {
  public:
@@ -60,12 +63,17 @@ class BundleFile {
   // Reads header, manifest, tensor directory, record layouts and the checksum table, and checks
   // all of them: sizes against the file's, overlap, hashes. kDataLoss names what is wrong, where,
   // expected and found; kUnimplemented for a newer major version; kInvalidArgument for a file
-  // that is no bundle file. Reads no weights.
+  // that is no bundle file. Reads no weights. A file in parts is named by its first;
+  // OpenBundleStorage() has what is refused about them.
   static absl::StatusOr<std::shared_ptr<BundleFile>> Open(const std::string& path);
+  // From wherever the bytes are. Parts have no names there: kInvalidArgument.
+  static absl::StatusOr<std::shared_ptr<BundleFile>> Open(std::shared_ptr<StorageFile> storage);
 
   const std::shared_ptr<StorageFile>& storage() const;
   const std::string& path() const;
   uint64_t file_bytes() const;
+  uint32_t num_parts() const;   // files that it lies in
+  uint64_t part_bytes() const;  // of each but the last; 0: in one file
   uint64_t uuid() const;  // of the content: the same conversion gives the same number
   uint32_t major_version() const;
   uint32_t minor_version() const;
@@ -79,14 +87,17 @@ class BundleFile {
   const std::vector<TensorEntry>& tensors() const;
   // nullptr when there is none.
   const TensorEntry* FindTensor(absl::string_view name) const;
-  // Reads a whole tensor and verifies its hash. out.size() == entry.bytes.
-  absl::Status ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out) const;
+  // Reads a whole tensor and verifies its hash. out.size() == entry.bytes. `progress`, which may be
+  // empty, is told every few MiB.
+  absl::Status ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out,
+                          const ReadProgress& progress = nullptr) const;
   // The same piece by piece, for tensors that there is no room for: `take` gets all of it in order,
   // at most scratch.size() >= 1 bytes at a time. The hash is verified at the end; after a failure
   // nothing that was taken may be used.
   absl::Status ReadTensorInPieces(
       const TensorEntry& entry, absl::Span<std::byte> scratch,
-      absl::FunctionRef<void(absl::Span<const std::byte> piece)> take) const;
+      absl::FunctionRef<void(absl::Span<const std::byte> piece)> take,
+      const ReadProgress& progress = nullptr) const;
 
   const std::vector<RecordLayout>& layers() const;
   // kDataLoss naming path, layer, neurons, offset, expected and found when `record`'s bytes do not
@@ -103,6 +114,7 @@ class BundleFile {
 
  private:
   struct State;
+  static absl::StatusOr<std::shared_ptr<BundleFile>> Read(std::unique_ptr<State> state);
   explicit BundleFile(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 

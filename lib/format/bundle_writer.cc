@@ -10,13 +10,13 @@
 #include "lib/base/status_macros.h"
 #include "lib/format/bundle_file.h"
 #include "lib/format/bundle_header.h"
+#include "lib/format/bundle_output.h"
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
 #include "lib/format/manifest.h"
 #include "lib/format/neuron_order.h"
 #include "lib/format/reorder_records.h"
 #include "lib/format/sequential_output.h"
-#include "lib/io/file.h"
 
 namespace sluice {
 namespace {
@@ -29,7 +29,7 @@ enum class Stage {
 }  // namespace
 
 struct BundleWriter::State {
-  std::unique_ptr<AtomicFile> file;
+  std::unique_ptr<BundleOutput> file;
   std::unique_ptr<SequentialOutput> output;
   Stage stage = Stage::kTensors;
   BundleHeader header;
@@ -261,6 +261,8 @@ absl::Status BundleWriter::State::WriteHeader() {
   std::byte page[kHeaderBytes];
   EncodeHeader(header, page);
   SLUICE_RETURN_IF_ERROR(file->WriteAt(0, page));
+  SLUICE_RETURN_IF_ERROR(
+      file->Seal(header.uuid, LoadU64(page + kChecksumOffset), header.file_bytes));
   stage = Stage::kFinished;
   return absl::OkStatus();
 }
@@ -359,11 +361,12 @@ BundleWriter::~BundleWriter() = default;
 
 absl::StatusOr<std::unique_ptr<BundleWriter>> BundleWriter::Create(const std::string& final_path,
                                                                    uint64_t expected_bytes,
-                                                                   absl::string_view identity) {
+                                                                   absl::string_view identity,
+                                                                   uint64_t part_bytes) {
   auto state = std::make_unique<State>();
   SLUICE_ASSIGN_OR_RETURN(Xxh3Stream hash, Xxh3Stream::Create());
   state->tensor_hash = std::make_unique<Xxh3Stream>(std::move(hash));
-  SLUICE_ASSIGN_OR_RETURN(state->file, AtomicFile::Create(final_path));
+  SLUICE_ASSIGN_OR_RETURN(state->file, BundleOutput::Create(final_path, part_bytes));
   if (expected_bytes != 0) SLUICE_RETURN_IF_ERROR(state->file->Reserve(expected_bytes));
   SLUICE_ASSIGN_OR_RETURN(state->output,
                           SequentialOutput::Create(state->file.get(), kHeaderBytes));
@@ -373,11 +376,11 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> BundleWriter::Create(const std::st
 
 absl::StatusOr<std::unique_ptr<BundleWriter>> BundleWriter::Edit(const std::string& path) {
   // A file that is none is to be refused before it is copied.
-  SLUICE_RETURN_IF_ERROR(BundleFile::Open(path).status());
-  SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<InputFile> source, InputFile::Open(path));
-  SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<BundleWriter> writer, Create(path, 0, ""));
+  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> source, BundleFile::Open(path));
+  SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<BundleWriter> writer,
+                          Create(path, 0, "", source->part_bytes()));
   State* state = writer->state_.get();
-  SLUICE_RETURN_IF_ERROR(state->file->CopyFrom(*source, source->size()));
+  SLUICE_RETURN_IF_ERROR(state->file->CopyFrom(path, source->num_parts()));
   SLUICE_RETURN_IF_ERROR(
       state->Run("Edit", {Stage::kTensors}, [&] { return state->LoadCopy(); }));
   return writer;
@@ -466,6 +469,7 @@ absl::Status BundleWriter::ReplacePredictors(const std::vector<NamedTensor>& ten
 
 const std::string& BundleWriter::temporary_path() const { return state_->file->temporary_path(); }
 uint64_t BundleWriter::file_bytes() const { return state_->header.file_bytes; }
+uint32_t BundleWriter::num_parts() const { return state_->file->num_parts(); }
 
 absl::Status BundleWriter::Commit() {
   return state_->Run("Commit", {Stage::kFinished}, [&] {

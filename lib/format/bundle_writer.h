@@ -37,13 +37,15 @@ class BundleWriter {
   // `identity` says what the content is made from (names, sizes and hashes of the source files,
   // options of the conversion). Its hash is the file's uuid, which seeds the record checksums and
   // so must be known before the content is. No time, no random number: the same conversion is
-  // to give the same bytes.
+  // to give the same bytes. `part_bytes`, if not 0: as several files of at most that size, which
+  // appear together (kInvalidArgument: below kMinPartBytes).
   static absl::StatusOr<std::unique_ptr<BundleWriter>> Create(const std::string& final_path,
                                                               uint64_t expected_bytes,
-                                                              absl::string_view identity);
+                                                              absl::string_view identity,
+                                                              uint64_t part_bytes = 0);
   // An existing bundle file, copied under a temporary name beside it (reflinked where the file
-  // system can), in the state after Finish(). kUnimplemented when sections that this version does
-  // not know would be lost.
+  // system can), in the state after Finish(); in parts if it is in parts. kUnimplemented when
+  // sections that this version does not know would be lost.
   static absl::StatusOr<std::unique_ptr<BundleWriter>> Edit(const std::string& path);
   ~BundleWriter();
 
@@ -81,6 +83,7 @@ class BundleWriter {
 
   const std::string& temporary_path() const;
   uint64_t file_bytes() const;
+  uint32_t num_parts() const;
 
   // fsync, rename, fsync of the directory.
   absl::Status Commit();

@@ -23,7 +23,7 @@ std::byte* Bundle(const RecordLayout& layout, uint32_t neuron, std::byte* record
 
 absl::Status Verify(const RecordLayout& layout, uint32_t layer, uint64_t uuid,
                     absl::Span<const std::byte> records, absl::Span<const std::byte> checksums,
-                    const AtomicFile& file) {
+                    const BundleOutput& file) {
   for (uint32_t r = 0; r < layout.num_records; ++r) {
     const auto bytes = records.subspan(uint64_t{r} * layout.record_bytes, layout.record_bytes);
     const uint64_t expected = LoadU64(checksums.data() + uint64_t{r} * sizeof(uint64_t));
@@ -40,7 +40,7 @@ absl::Status Verify(const RecordLayout& layout, uint32_t layer, uint64_t uuid,
 
 absl::Status ReorderRecords(const RecordLayout& layout, uint32_t layer, uint64_t uuid,
                             absl::Span<const uint32_t> order, absl::Span<std::byte> checksums,
-                            AtomicFile* file) {
+                            BundleOutput* file) {
   const uint64_t bytes = uint64_t{layout.num_records} * layout.record_bytes;
   SLUICE_ASSIGN_OR_RETURN(AlignedBuffer from, AlignedBuffer::Allocate(bytes));
   SLUICE_RETURN_IF_ERROR(file->ReadAt(layout.offset, from.span()));

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "lib/format/bundle_output.h"
 #include "lib/format/record_layout.h"
-#include "lib/io/file.h"
 
 namespace sluice {
 
@@ -16,7 +16,7 @@ namespace sluice {
 // Memory: the layer, and a few MiB. On an error the layer may be half written.
 absl::Status ReorderRecords(const RecordLayout& layout, uint32_t layer, uint64_t uuid,
                             absl::Span<const uint32_t> order, absl::Span<std::byte> checksums,
-                            AtomicFile* file);
+                            BundleOutput* file);
 
 }  // namespace sluice
 

@@ -15,14 +15,14 @@ constexpr size_t kBufferBytes = 1u << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SequentialOutput>> SequentialOutput::Create(AtomicFile* file,
+absl::StatusOr<std::unique_ptr<SequentialOutput>> SequentialOutput::Create(BundleOutput* file,
                                                                            uint64_t offset) {
   SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(kBufferBytes));
   return std::unique_ptr<SequentialOutput>(
       new SequentialOutput(file, offset, std::move(buffer)));
 }
 
-SequentialOutput::SequentialOutput(AtomicFile* file, uint64_t offset, AlignedBuffer buffer)
+SequentialOutput::SequentialOutput(BundleOutput* file, uint64_t offset, AlignedBuffer buffer)
     : file_(file), written_(offset), buffer_(std::move(buffer)) {}
 
 absl::Status SequentialOutput::Append(absl::Span<const std::byte> data) {

@@ -9,14 +9,14 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lib/base/aligned_buffer.h"
-#include "lib/io/file.h"
+#include "lib/format/bundle_output.h"
 
 namespace sluice {
 
 class SequentialOutput {
  public:
   // `file` outlives the object. Writing begins at `offset`.
-  static absl::StatusOr<std::unique_ptr<SequentialOutput>> Create(AtomicFile* file,
+  static absl::StatusOr<std::unique_ptr<SequentialOutput>> Create(BundleOutput* file,
                                                                   uint64_t offset);
 
   // Where the next byte goes.
@@ -29,9 +29,9 @@ class SequentialOutput {
   absl::Status MoveTo(uint64_t offset);
 
  private:
-  SequentialOutput(AtomicFile* file, uint64_t offset, AlignedBuffer buffer);
+  SequentialOutput(BundleOutput* file, uint64_t offset, AlignedBuffer buffer);
 
-  AtomicFile* file_;
+  BundleOutput* file_;
   uint64_t written_;  // end of what has been handed to the file
   AlignedBuffer buffer_;
   size_t used_ = 0;

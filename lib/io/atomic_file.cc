@@ -81,7 +81,7 @@ void RemoveLeftovers(int directory, const std::string& prefix) {
   while (const dirent* entry = readdir(entries)) {
     const absl::string_view name = entry->d_name;
     const bool ours = absl::StartsWith(name, prefix) &&
-                      name.find_first_not_of("0123456789-", prefix.size()) == name.npos;
+                      name.find_first_not_of("0123456789-.", prefix.size()) == name.npos;
     if (ours) RemoveIfAbandoned(directory, entry->d_name);
   }
   closedir(entries);
@@ -159,6 +159,16 @@ int64_t CopyInKernel(int from, int to, uint64_t bytes) {
   return static_cast<int64_t>(done);
 }
 
+// Makes the file `name` of `directory` and locks it; no descriptor when the name is taken, or was
+// taken away again.
+absl::StatusOr<UniqueFd> TryCreate(int directory, const std::string& path,
+                                   const std::string& name) {
+  UniqueFd fd(OpenRetrying(directory, name.c_str(), O_RDWR | O_CREAT | O_EXCL));
+  if (fd.valid()) return LockedAndPresent(directory, fd.get(), name) ? std::move(fd) : UniqueFd();
+  if (errno == EEXIST) return UniqueFd();
+  return WriteFailure(errno, directory, absl::StrCat(path, name, ": cannot create"), kIoAlignment);
+}
+
 absl::Status CheckTarget(const std::string& final_path) {
   struct stat info;
   if (stat(final_path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return absl::OkStatus();
@@ -199,13 +209,8 @@ absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(const std::string
   for (int attempt = 0; attempt < kMaxCreateAttempts; ++attempt) {
     const std::string name =
         absl::StrCat(prefix, getpid(), "-", counter.fetch_add(1, std::memory_order_relaxed));
-    UniqueFd fd(OpenRetrying(state->directory.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL));
-    if (!fd.valid()) {
-      if (errno == EEXIST) continue;
-      return WriteFailure(errno, state->directory.get(),
-                          absl::StrCat(directory, name, ": cannot create"), kIoAlignment);
-    }
-    if (!LockedAndPresent(state->directory.get(), fd.get(), name)) continue;
+    SLUICE_ASSIGN_OR_RETURN(UniqueFd fd, TryCreate(state->directory.get(), directory, name));
+    if (!fd.valid()) continue;
     state->fd = std::move(fd);
     state->temporary_name = name;
     state->temporary_path = directory + name;
@@ -213,6 +218,31 @@ absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(const std::string
   }
   return absl::UnavailableError(absl::StrCat(
       final_path, ": no temporary file could be had in ", kMaxCreateAttempts, " attempts"));
+}
+
+absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::CreateSibling(
+    const std::string& suffix) const {
+  auto state = std::make_unique<State>();
+  state->final_path = state_->final_path + suffix;
+  state->final_name = state_->final_name + suffix;
+  state->temporary_path = state_->temporary_path + suffix;
+  state->temporary_name = state_->temporary_name + suffix;
+  SLUICE_RETURN_IF_ERROR(CheckTarget(state->final_path));
+  state->directory = UniqueFd(OpenRetrying(state_->directory.get(), ".", O_RDONLY | O_DIRECTORY));
+  if (!state->directory.valid()) {
+    return ErrnoStatus(errno, absl::StrCat(state->final_path, ": cannot open its folder"));
+  }
+  const std::string directory = state->temporary_path.substr(
+      0, state->temporary_path.size() - state->temporary_name.size());
+  for (int attempt = 0; attempt < kMaxCreateAttempts; ++attempt) {
+    SLUICE_ASSIGN_OR_RETURN(
+        UniqueFd fd, TryCreate(state->directory.get(), directory, state->temporary_name));
+    if (!fd.valid()) continue;
+    state->fd = std::move(fd);
+    return std::unique_ptr<AtomicFile>(new AtomicFile(std::move(state)));
+  }
+  return absl::UnavailableError(absl::StrCat(
+      state->temporary_path, ": could not be made in ", kMaxCreateAttempts, " attempts"));
 }
 
 const std::string& AtomicFile::temporary_path() const { return state_->temporary_path; }
@@ -314,6 +344,12 @@ absl::Status AtomicFile::Commit() {
   return ErrnoStatus(error, absl::StrCat(state_->final_path,
                                          ": complete and in place, but fsync of its folder "
                                          "failed, so a power cut may undo it"));
+}
+
+bool AtomicFile::committed() const { return state_->committed; }
+
+void AtomicFile::Retract() {
+  if (state_->committed) unlinkat(state_->directory.get(), state_->final_name.c_str(), 0);
 }
 
 }  // namespace sluice

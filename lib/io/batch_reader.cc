@@ -298,6 +298,7 @@ void BatchReader::Drain() {
   state_->queue.clear();
   state_->queue_head = 0;
   state_->again.clear();
+  state_->engine->CancelWaiting();
   while (state_->engine->in_flight() > 0) {
     const absl::Status status = state_->Reap(state_->engine->in_flight(), kWaitSlice);
     if (status.code() == absl::StatusCode::kFailedPrecondition) break;  // a forked child's copy

@@ -4,11 +4,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "lib/io/io_engine.h"
 #include "lib/io/storage_file.h"
@@ -27,6 +29,16 @@ absl::Status CheckNotForked(int owner_pid);
 // copied and the array lives as long as the caller's.
 const iovec* AsIovec(absl::Span<const IoSegment> segments);
 
+// What one system call can give of a read: whole segments that lie in one piece or, where not even
+// the first does, the beginning of that one. The rest is read like that of any short read.
+struct PieceRead {
+  size_t piece = 0;                       // its index
+  uint64_t offset = 0;                    // in the piece's file
+  absl::Span<const IoSegment> segments;   // the caller's array; none beyond the end
+  size_t first_bytes = 0;                 // of the first segment; fewer than it has: cut
+};
+PieceRead InOnePiece(absl::Span<const StoragePiece> pieces, const IoRead& read);
+
 // An upper bound for waits, so that deadlines cannot overflow.
 std::chrono::milliseconds BoundedTimeout(std::chrono::milliseconds timeout);
 
@@ -40,6 +52,16 @@ absl::StatusOr<std::unique_ptr<IoEngine>> MakeUringEngine(std::shared_ptr<Storag
 absl::StatusOr<std::unique_ptr<IoEngine>> MakePreadEngine(std::shared_ptr<StorageFile> file,
                                                           size_t queue_depth,
                                                           std::string reason);
+
+// For a file with a host_reader().
+absl::StatusOr<std::unique_ptr<IoEngine>> MakeHostEngine(std::shared_ptr<StorageFile> file,
+                                                         size_t queue_depth);
+
+// What a reading thread touches of its stack and of the C library's per-thread memory.
+inline constexpr uint64_t kReadThreadBytes = 64 * 1024;
+
+// The kResourceExhausted of whoever got no thread at all.
+absl::Status NoReadingThread(absl::string_view path);
 
 }  // namespace sluice
 

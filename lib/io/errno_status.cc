@@ -26,6 +26,7 @@ constexpr ErrnoRow kRows[] = {
     {ETIMEDOUT, "ETIMEDOUT", absl::StatusCode::kUnavailable},
     {ETIME, "ETIME", absl::StatusCode::kUnavailable},
     {EREMOTEIO, "EREMOTEIO", absl::StatusCode::kUnavailable},
+    {EPROTO, "EPROTO", absl::StatusCode::kUnavailable},
     {ECONNABORTED, "ECONNABORTED", absl::StatusCode::kUnavailable},
     {ENOTCONN, "ENOTCONN", absl::StatusCode::kUnavailable},
     {ESTALE, "ESTALE", absl::StatusCode::kUnavailable},

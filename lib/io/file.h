@@ -36,6 +36,8 @@ class InputFile {
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path, uint64_t max_bytes);
 
 bool FileExists(const std::string& path);
+// Best effort.
+void RemoveFile(const std::string& path);
 bool IsDirectory(const std::string& path);
 
 // A file that appears under its final name complete or not at all. Written as
@@ -44,6 +46,9 @@ bool IsDirectory(const std::string& path);
 class AtomicFile {
  public:
   static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(const std::string& final_path);
+  // A second file beside this one, for what is written as several: `suffix` is put behind both of
+  // this file's names. Each is committed by itself.
+  absl::StatusOr<std::unique_ptr<AtomicFile>> CreateSibling(const std::string& suffix) const;
   ~AtomicFile();  // removes the temporary file unless committed
 
   const std::string& temporary_path() const;
@@ -60,6 +65,11 @@ class AtomicFile {
   // fsync, rename over the final name, fsync of the directory. A failed fsync is final: the
   // target is left as it was. Call at most once.
   absl::Status Commit();
+  // Whether the file is there under its final name; also when Commit() failed behind that.
+  bool committed() const;
+  // Removes the file again after Commit(), for one that is nothing without its siblings. Best
+  // effort.
+  void Retract();
 
  private:
   struct State;

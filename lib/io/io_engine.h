@@ -38,7 +38,7 @@ struct IoCompletion {
 };
 
 struct IoCapabilities {
-  std::string engine;           // "uring", "pread", "memory"
+  std::string engine;           // "uring", "pread", "host", "memory"
   std::string reason;           // why this engine, in words a user can act on
   bool direct_io = false;       // reads bypass the page cache
   bool registered = false;      // buffers are registered with the kernel
@@ -67,6 +67,10 @@ class IoEngine {
   // most in_flight(); 0 never waits) or `timeout` has passed, whichever is first.
   virtual absl::Status Reap(size_t min_complete, std::chrono::milliseconds timeout,
                             std::vector<IoCompletion>* out) = 0;
+
+  // For those who drain: reads that wait for a thread of the engine's own end with -ECANCELED. An
+  // engine that hands all of them to the kernel at once has none.
+  virtual void CancelWaiting() {}
 };
 
 enum class EngineChoice { kAuto, kUring, kPread };

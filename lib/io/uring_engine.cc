@@ -75,17 +75,25 @@ void UringEngine::PrepareRead(const IoRead& read) {
   const uint64_t slot = free_slots_.back();
   free_slots_.pop_back();
   slot_tags_[slot] = read.tag;
-  const size_t slab = read.segments.size() == 1 ? FindSlab(read.segments[0]) : kNoSlab;
-  // File 0 is the registered one.
-  if (slab != kNoSlab) {
-    io_uring_prep_read_fixed(sqe, 0, read.segments[0].data,
-                             static_cast<unsigned>(read.segments[0].bytes), read.offset,
-                             static_cast<int>(slab));
+  const PieceRead in = InOnePiece(file_->pieces(), read);
+  // A piece's index is its file's among the registered ones.
+  const int file = static_cast<int>(in.piece);
+  if (in.segments.empty()) {
+    io_uring_prep_nop(sqe);  // beyond the end: completes with 0 bytes
   } else {
-    io_uring_prep_readv(sqe, 0, AsIovec(read.segments),
-                        static_cast<unsigned>(read.segments.size()), read.offset);
+    const IoSegment& first = in.segments[0];
+    const unsigned bytes = static_cast<unsigned>(in.first_bytes);
+    const size_t slab = in.segments.size() == 1 ? FindSlab(first) : kNoSlab;
+    if (slab != kNoSlab) {
+      io_uring_prep_read_fixed(sqe, file, first.data, bytes, in.offset, static_cast<int>(slab));
+    } else if (in.first_bytes < first.bytes) {
+      io_uring_prep_read(sqe, file, first.data, bytes, in.offset);
+    } else {
+      io_uring_prep_readv(sqe, file, AsIovec(in.segments),
+                          static_cast<unsigned>(in.segments.size()), in.offset);
+    }
+    sqe->flags |= IOSQE_FIXED_FILE;
   }
-  sqe->flags |= IOSQE_FIXED_FILE;
   sqe->user_data = slot;
   prepared_.push_back({sqe, slot});
 }

@@ -22,7 +22,7 @@ class UringEngine : public IoEngine {
   ~UringEngine() override;
 
   // To be called once, before all else: sets up the ring, sends a no-op through it, registers
-  // the file and, where that is allowed, the buffers. kUnimplemented: io_uring does not work
+  // the files and, where that is allowed, the buffers. kUnimplemented: io_uring does not work
   // here, and the message says why.
   absl::Status Init(absl::Span<const IoSegment> buffers);
 

@@ -158,12 +158,16 @@ void UringEngine::RegisterBuffers(absl::Span<const IoSegment> buffers) {
 }
 
 absl::Status UringEngine::Init(absl::Span<const IoSegment> buffers) {
+  if (!file_->uring_refusal().empty()) {
+    return absl::UnimplementedError(absl::StrCat("io_uring refused: ", file_->uring_refusal()));
+  }
   SLUICE_RETURN_IF_ERROR(SetUpRing());
   SLUICE_RETURN_IF_ERROR(SendNoOp());
-  const int fd = file_->read_fd();
-  if (const int error = io_uring_register_files(&ring_, &fd, 1); error != 0) {
-    return Refused(-error, "io_uring_register");
-  }
+  std::vector<int> fds;
+  for (const StoragePiece& piece : file_->pieces()) fds.push_back(piece.fd);
+  const int error =
+      io_uring_register_files(&ring_, fds.data(), static_cast<unsigned>(fds.size()));
+  if (error != 0) return Refused(-error, "io_uring_register");
   capabilities_.engine = "uring";
   capabilities_.reason = "io_uring works here";
   capabilities_.direct_io = file_->direct_io();

@@ -21,9 +21,6 @@ constexpr uint32_t kBatchShare = 2;
 // The least work for one thread at a time: below it, handing over costs more than it saves.
 constexpr size_t kGrainBytes = 64 << 10;
 constexpr size_t kMinColumns = 256;
-// Records that are computed together as they arrive, at least: each piece is a hand-over to other
-// threads, and when many are on their way half of them are waited for.
-constexpr size_t kLeastPiece = 48;
 // Rows handed to AccumulateRows() at once, from the stack.
 constexpr size_t kDownRows = 128;
 // Tokens handed to RowDot() at once, from the stack. Any number gives the same bits.
@@ -88,18 +85,12 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
 
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
   const int64_t start = NowNs();
-  ListNeeded(slots.layout);
+  ListNeeded(slots.layout, num_tokens);
   const LayerSlots::Lease lease = Enter(layer, slots);
   meter_.memory_ns += NowNs() - start;
   if (!lease.held()) return absl::CancelledError("cancelled");
-  // However the layer ends early, by an exception too: no read goes on into a slot, and no slot
-  // claims to hold what was not read.
   fills_.clear();
-  absl::Cleanup undo = [&] {
-    lookahead_.Abandon();
-    slots.window.Drop(ahead_fills_);
-    slots.window.Drop(fills_);
-  };
+  absl::Cleanup undo = [&] { Undo(slots); };  // by an exception too
   meter_.records_needed += needed_.size();
   if (MustLandFirst(slots)) SLUICE_RETURN_IF_ERROR(LandAhead(layer, slots));
   SLUICE_RETURN_IF_ERROR(RunBatches(layer, slots, num_tokens, x, y));
@@ -111,43 +102,6 @@ absl::Status FfnStep::Run(uint32_t layer, size_t num_tokens, const float* x, flo
       kernels::Add(weights.down_bias, shape_.d_model, y + t * shape_.d_model);
     }
   }
-  return absl::OkStatus();
-}
-
-// The right to the layer's slots: what was read ahead came with it.
-LayerSlots::Lease FfnStep::Enter(uint32_t layer, LayerSlots& slots) {
-  ahead_fills_.clear();
-  entered_ahead_ = lookahead_.holds(layer);
-  if (entered_ahead_) return lookahead_.Take(&ahead_fills_);
-  if (lookahead_.holds()) lookahead_.Abandon();
-  LayerSlots::Lease lease(&slots, *cancelled_);
-  if (lease.held() && !shape_.window) slots.window.Clear();
-  return lease;
-}
-
-// Whether the window might give away slots that are still being filled: what is needed and what
-// was guessed do not fit together.
-bool FfnStep::MustLandFirst(const LayerSlots& slots) const {
-  if (ahead_fills_.empty()) return false;
-  size_t together = needed_.size();
-  auto next = needed_.begin();
-  for (const uint32_t record : lookahead_.guess()) {
-    next = std::lower_bound(next, needed_.end(), record);
-    together += next == needed_.end() || *next != record;
-  }
-  return together > slots.window.num_slots();
-}
-
-absl::Status FfnStep::LandAhead(uint32_t layer, LayerSlots& slots) {
-  while (loader_->pending(layer) > 0) {
-    arrived_.clear();
-    failed_.clear();
-    SLUICE_RETURN_IF_ERROR(loader_->Next(layer, SIZE_MAX, &arrived_, &failed_));
-    for (const RecordFailure& each : failed_) {
-      slots.window.Drop({{each.record, slots.window.slot(each.record)}});
-    }
-  }
-  ahead_fills_.clear();
   return absl::OkStatus();
 }
 
@@ -204,17 +158,6 @@ void FfnStep::ChooseActive(const LayerWeights& weights, size_t num_tokens, const
   }
 }
 
-void FfnStep::ListNeeded(const RecordLayout& layout) {
-  needed_.clear();
-  for (uint32_t record = 0; record < layout.num_records; ++record) {
-    const uint32_t first = record * layout.neurons_per_record;
-    const uint32_t end = std::min(first + layout.neurons_per_record, layout.num_neurons);
-    bool any = all_neurons_;
-    for (uint32_t n = first; n < end && !any; ++n) any = predicted_.Any(n);
-    if (any) needed_.push_back(record);
-  }
-}
-
 absl::Status FfnStep::RunBatch(uint32_t layer, LayerSlots& slots,
                                absl::Span<const uint32_t> records, size_t num_tokens,
                                const float* x, float* y) {
@@ -249,40 +192,6 @@ absl::Status FfnStep::LoadAndComputeUp(uint32_t layer, LayerSlots& slots,
   }
   if (!shape_.overlap) ComputeUp(layer, slots, records, num_tokens, x);
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("cancelled");
-  return absl::OkStatus();
-}
-
-// Of `records`: what must be read, what is here, and (in neither list) what is on its way since
-// the layer before.
-void FfnStep::SortOut(LayerSlots& slots, absl::Span<const uint32_t> records) {
-  reads_.clear();
-  resident_.clear();
-  size_t next_fill = 0;
-  size_t next_ahead = 0;
-  for (const uint32_t record : records) {
-    while (next_ahead < ahead_fills_.size() && ahead_fills_[next_ahead].record < record) {
-      ++next_ahead;
-    }
-    if (next_fill < fills_.size() && fills_[next_fill].record == record) {
-      reads_.push_back({record, slots.slot_data(fills_[next_fill++].slot)});
-    } else if (next_ahead < ahead_fills_.size() && ahead_fills_[next_ahead].record == record) {
-      ++meter_.records_missing;
-    } else {
-      resident_.push_back(record);
-    }
-  }
-}
-
-// What has arrived for the layer, into arrived_. A record that could not be had is an error if it
-// is needed; one that was only guessed gives its slot back.
-absl::Status FfnStep::TakeArrivals(uint32_t layer, size_t least, LayerSlots& slots) {
-  arrived_.clear();
-  failed_.clear();
-  SLUICE_RETURN_IF_ERROR(loader_->Next(layer, least, &arrived_, &failed_));
-  for (const RecordFailure& each : failed_) {
-    if (std::binary_search(needed_.begin(), needed_.end(), each.record)) return each.status;
-    slots.window.Drop({{each.record, slots.window.slot(each.record)}});
-  }
   return absl::OkStatus();
 }
 

@@ -4,10 +4,12 @@
 #define SLUICE_LIB_MODEL_FFN_STEP_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lib/base/thread_pool.h"
 #include "lib/loader/bundle_loader.h"
@@ -86,6 +88,17 @@ class FfnStep {
   // no slot claims to hold what it does not, and the call may be repeated.
   absl::Status Run(uint32_t layer, size_t num_tokens, const float* x, float* y);
 
+  // The two halves of Run() that need a disk or a predictor, for who computes by himself.
+  // Predict(): the active set of one token, shape [d_model]; valid until the next call of anything
+  // here.
+  absl::Span<const uint32_t> Predict(uint32_t layer, const float* x);
+  // Brings the records of `neurons` (ascending, each < d_ffn) into slots. They stay there while the
+  // lease is held, and no call for this layer may be made meanwhile: it would wait for ever.
+  //   more  these are more of the token of the last call for this layer
+  // kInvalidArgument: more records than slots, and nothing has happened. Other errors as Run().
+  absl::StatusOr<LayerSlots::Lease> Fetch(uint32_t layer, absl::Span<const uint32_t> neurons,
+                                          bool more);
+
   // Around the calls of Run() for all layers in turn. EndPass() after errors too: no layer is held
   // and nothing is being read afterwards.
   void BeginPass(size_t num_tokens);
@@ -102,9 +115,15 @@ class FfnStep {
   static uint64_t BytesFor(const Shape& shape);
 
  private:
+  // Records that are computed together as they arrive, at least: each piece is a hand-over to other
+  // threads, and when many are on their way half of them are waited for.
+  static constexpr size_t kLeastPiece = 48;
+
   void ChooseActive(const LayerWeights& weights, size_t num_tokens, const float* x);
-  void ListNeeded(const RecordLayout& layout);
+  void ListNeeded(const RecordLayout& layout, size_t num_tokens);
+  void ListRecordsOf(const RecordLayout& layout, absl::Span<const uint32_t> neurons);
   LayerSlots::Lease Enter(uint32_t layer, LayerSlots& slots);
+  void Undo(LayerSlots& slots);
   bool MustLandFirst(const LayerSlots& slots) const;
   absl::Status LandAhead(uint32_t layer, LayerSlots& slots);
   absl::Status RunBatches(uint32_t layer, LayerSlots& slots, size_t num_tokens, const float* x,

@@ -10,6 +10,8 @@
 #include "lib/io/host.h"
 #include "lib/model/engine_choice.h"
 #include "lib/model/flash_model_impl.h"
+#include "lib/model/open_source.h"
+#include "lib/model/weight_backend_impl.h"
 
 namespace sluice {
 namespace {
@@ -38,17 +40,28 @@ void SetLogCallback(std::function<void(int level, const std::string& text)> sink
 
 absl::StatusOr<std::shared_ptr<FlashModel>> FlashModel::Open(const std::string& path,
                                                              const ModelOptions& options) {
+  return Open(ModelSource::Path(path), options);
+}
+
+absl::StatusOr<std::shared_ptr<FlashModel>> FlashModel::Open(const ModelSource& source,
+                                                             const ModelOptions& options,
+                                                             const OpenProgress& on_progress) {
   try {
-    return FlashModelImpl::Open(path, options, nullptr);
+    return FlashModelImpl::Open(source, options, nullptr, on_progress);
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat(path, ": out of memory while opening"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(NameOf(source), ": out of memory while opening"));
   }
 }
 
 absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
-    const std::string& path, const ModelOptions& options, const EngineFactory& make_engine) {
+    const ModelSource& source, const ModelOptions& options, const EngineFactory& make_engine,
+    const OpenProgress& on_progress) {
+  // First of all, so that a reader is released whatever fails from here on.
+  SLUICE_ASSIGN_OR_RETURN(std::shared_ptr<BundleFile> file, OpenSource(source, source.release));
+  const std::string path = file->path();
   auto model = std::make_shared<FlashModelImpl>();
-  SLUICE_ASSIGN_OR_RETURN(model->file_, BundleFile::Open(path));
+  model->file_ = std::move(file);
   SLUICE_ASSIGN_OR_RETURN(model->config_, ConfigOf(*model->file_));
   SLUICE_ASSIGN_OR_RETURN(model->resolved_,
                           ResolveOptions(*model->file_, model->config_, options));
@@ -67,9 +80,7 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
         Mebibytes(available), " more (free memory and the limits of its cgroups)"));
   }
   SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
-  SLUICE_ASSIGN_OR_RETURN(
-      model->weights_, Weights::Load(*model->file_, model->config_, model->resolved_.sparse,
-                                     model->options().resident_type));
+  SLUICE_RETURN_IF_ERROR(model->LoadWeights(on_progress));
   SLUICE_ASSIGN_OR_RETURN(
       model->cache_, NeuronCache::Create(model->file_->layers(), model->plan_.slots_per_layer,
                                          model->resolved_.options.window_tokens));
@@ -77,7 +88,8 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
   SLUICE_RETURN_IF_ERROR(model->MakeContexts(make_engine));
   model->FillInfo();
   const IoCapabilities& io = model->contexts_.front()->loader->capabilities();
-  const bool fell_back = !io.direct_io || (io.engine == "pread" && options.engine == Engine::kAuto);
+  const bool threads_for_uring = io.engine == "pread" && options.engine == Engine::kAuto;
+  const bool fell_back = io.engine != "host" && (!io.direct_io || threads_for_uring);
   Log(fell_back ? LogLevel::kWarning : LogLevel::kInfo,
       absl::StrCat(path, ": reads through ", io.engine, ": ", io.reason));
   return model;
@@ -85,6 +97,15 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
 
 absl::Status FlashModelImpl::LoadTokenizer() {
   SLUICE_ASSIGN_OR_RETURN(tokenizer_, ReadTokenizerOf(*file_));
+  return absl::OkStatus();
+}
+
+absl::Status FlashModelImpl::LoadWeights(const OpenProgress& on_progress) {
+  std::function<bool(double)> progress;
+  if (on_progress) progress = [&](double done) { return on_progress("read", done); };
+  SLUICE_ASSIGN_OR_RETURN(weights_, Weights::Load(*file_, config_, resolved_.sparse,
+                                                  options().resident_type, options().ffn_only,
+                                                  progress));
   return absl::OkStatus();
 }
 
@@ -104,9 +125,6 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
   for (uint32_t i = 0; i < o.max_sessions; ++i) {
     auto context = std::make_unique<SessionContext>();
     SLUICE_ASSIGN_OR_RETURN(
-        context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.num_heads,
-                                     config_.head_dim(), ElementTypeOf(o.kv_type)));
-    SLUICE_ASSIGN_OR_RETURN(
         std::unique_ptr<IoEngine> engine,
         make_engine ? make_engine(file_->storage(), cache_->buffers())
                     : MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth,
@@ -121,20 +139,30 @@ absl::Status FlashModelImpl::MakeContexts(const EngineFactory& make_engine) {
     context->ffn = std::make_unique<FfnStep>(resolved_.ffn, cache_.get(), weights_.get(),
                                              context->loader.get(), pool_.get(),
                                              &context->cancelled);
-    context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
-                                                 context->ffn.get(), pool_.get(),
-                                                 &context->cancelled, o.prefill_chunk_tokens);
-    if (!o.techniques.keep_resident) {
-      SLUICE_ASSIGN_OR_RETURN(
-          std::unique_ptr<IoEngine> own,
-          MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
-      context->resident =
-          std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
-    }
-    context->logits.resize(config_.vocab_size);
-    context->samples.reserve(o.context_tokens);
+    if (!o.ffn_only) SLUICE_RETURN_IF_ERROR(MakeAttention(context.get()));
     contexts_.push_back(std::move(context));
   }
+  return absl::OkStatus();
+}
+
+// What a session needs beyond the FFN.
+absl::Status FlashModelImpl::MakeAttention(SessionContext* context) {
+  const ModelOptions& o = resolved_.options;
+  SLUICE_ASSIGN_OR_RETURN(
+      context->kv, KvCache::Create(config_.num_layers, o.context_tokens, config_.num_heads,
+                                   config_.head_dim(), ElementTypeOf(o.kv_type)));
+  context->decoder = std::make_unique<Decoder>(config_, weights_.get(), &context->kv,
+                                               context->ffn.get(), pool_.get(),
+                                               &context->cancelled, o.prefill_chunk_tokens);
+  if (!o.techniques.keep_resident) {
+    SLUICE_ASSIGN_OR_RETURN(
+        std::unique_ptr<IoEngine> own,
+        MakeIoEngine(file_->storage(), ChoiceOf(o.engine), o.queue_depth, {}));
+    context->resident = std::make_unique<ResidentReader>(*file_, *weights_, std::move(own));
+  }
+  context->logits.resize(config_.vocab_size);
+  context->samples.reserve(o.context_tokens);
+  context->tokens.reserve(o.context_tokens);
   return absl::OkStatus();
 }
 
@@ -163,12 +191,26 @@ absl::StatusOr<std::unique_ptr<Session>> FlashModelImpl::CreateSession() {
 }
 
 absl::StatusOr<std::unique_ptr<SessionImpl>> FlashModelImpl::CreateSessionImpl() {
+  if (options().ffn_only) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(file_->path(), " was opened with ffn_only: it has no attention weights in "
+                                    "memory, and serves weight backends only"));
+  }
+  return Lend<SessionImpl>();
+}
+
+absl::StatusOr<std::unique_ptr<WeightBackend>> FlashModelImpl::CreateWeightBackend() {
+  return Lend<WeightBackendImpl>();
+}
+
+template <typename Borrower>
+absl::StatusOr<std::unique_ptr<Borrower>> FlashModelImpl::Lend() {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& context : contexts_) {
     if (context->lent) continue;
-    auto session = std::make_unique<SessionImpl>(shared_from_this(), context.get());
+    auto borrower = std::make_unique<Borrower>(shared_from_this(), context.get());
     context->lent = true;
-    return session;
+    return borrower;
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "all ", contexts_.size(), " sessions that the model was opened for are in use"));

@@ -35,13 +35,19 @@ using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<IoEngine>>(
 class FlashModelImpl : public FlashModel, public std::enable_shared_from_this<FlashModelImpl> {
  public:
   // An empty `make_engine` chooses as `options` say.
+  static absl::StatusOr<std::shared_ptr<FlashModelImpl>> Open(
+      const ModelSource& source, const ModelOptions& options, const EngineFactory& make_engine,
+      const OpenProgress& on_progress = nullptr);
   static absl::StatusOr<std::shared_ptr<FlashModelImpl>> Open(const std::string& path,
                                                               const ModelOptions& options,
-                                                              const EngineFactory& make_engine);
+                                                              const EngineFactory& make_engine) {
+    return Open(ModelSource::Path(path), options, make_engine);
+  }
 
   const ModelInfo& info() const override { return info_; }
   const MemoryPlan& plan() const override { return plan_; }
   absl::StatusOr<std::unique_ptr<Session>> CreateSession() override;
+  absl::StatusOr<std::unique_ptr<WeightBackend>> CreateWeightBackend() override;
   absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text,
                                                 bool add_special) const override;
   absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> tokens) const override;
@@ -58,8 +64,13 @@ class FlashModelImpl : public FlashModel, public std::enable_shared_from_this<Fl
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // nullptr: none
 
  private:
+  // A free context, in the hands of a new Borrower: its destructor calls TakeBack().
+  template <typename Borrower>
+  absl::StatusOr<std::unique_ptr<Borrower>> Lend();
   absl::Status LoadTokenizer();
+  absl::Status LoadWeights(const OpenProgress& on_progress);
   absl::Status MakeContexts(const EngineFactory& make_engine);
+  absl::Status MakeAttention(SessionContext* context);
   void FillInfo();
 
   std::shared_ptr<BundleFile> file_;

@@ -62,6 +62,8 @@ absl::StatusOr<std::string> InspectJson(const std::string& path) {
       {"path", path},
       {"version", absl::StrCat(file->major_version(), ".", file->minor_version())},
       {"bytes", file->file_bytes()},
+      {"parts", file->num_parts()},
+      {"part_bytes", file->part_bytes()},
       {"uuid", absl::StrFormat("%016x", file->uuid())},
       {"config", Member(manifest, "config")},
       {"sections", std::move(sections)},

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "lib/base/aligned_buffer.h"
 #include "lib/base/element_type.h"
 #include "lib/base/status_macros.h"
@@ -20,6 +21,7 @@ class KvCache {
   static absl::StatusOr<KvCache> Create(uint32_t num_layers, uint32_t context_tokens,
                                         uint32_t num_heads, uint32_t head_dim, ElementType type) {
     KvCache cache;
+    cache.num_layers_ = num_layers;
     cache.context_tokens_ = context_tokens;
     cache.num_heads_ = num_heads;
     cache.head_dim_ = head_dim;
@@ -55,7 +57,20 @@ class KvCache {
     }
   }
 
+  // A run: the first `positions` rows of one head's keys or values, which lie together. In order
+  // layer by layer, first the keys of all its heads, then the values.
+  size_t num_runs() const { return size_t{num_layers_} * 2 * num_heads_; }
+  absl::Span<const std::byte> run(size_t index, uint32_t positions) const {
+    return {At(0, index, 0), positions * row_bytes()};
+  }
+  absl::Span<std::byte> run(size_t index, uint32_t positions) {
+    return {At(0, index, 0), positions * row_bytes()};
+  }
+
   ElementType type() const { return type_; }
+  uint32_t num_layers() const { return num_layers_; }
+  uint32_t num_heads() const { return num_heads_; }
+  uint32_t head_dim() const { return head_dim_; }
   uint32_t context_tokens() const { return context_tokens_; }
 
  private:
@@ -67,10 +82,12 @@ class KvCache {
   }
   uint64_t Offset(uint64_t plane, size_t head, size_t position) const {
     const uint64_t row = (plane * num_heads_ + head) * context_tokens_ + position;
-    return row * head_dim_ * ElementBytes(type_);
+    return row * row_bytes();
   }
+  size_t row_bytes() const { return head_dim_ * ElementBytes(type_); }
 
   AlignedBuffer buffer_;
+  uint32_t num_layers_ = 0;
   uint32_t context_tokens_ = 0;
   uint32_t num_heads_ = 0;
   uint32_t head_dim_ = 0;

@@ -31,8 +31,9 @@ uint64_t Lookahead::BytesFor(uint32_t d_ffn, uint32_t max_rank, uint32_t max_rec
          uint64_t{max_records} * (8 + 4 + sizeof(SlotFill) + sizeof(RecordRead));
 }
 
-absl::Status Lookahead::Start(uint32_t layer, const float* x) {
-  if (!gain_.on() || layer >= weights_->num_layers()) return absl::OkStatus();
+absl::Status Lookahead::Start(uint32_t layer, const float* x, bool asked) {
+  const bool on = asked ? gain_.enabled() : gain_.on();
+  if (!on || layer >= weights_->num_layers()) return absl::OkStatus();
   const LowRankPredictor& predictor = weights_->layer(layer).lookahead;
   if (!predictor.present()) return absl::OkStatus();
   LayerSlots& slots = cache_->layer(layer);
@@ -89,7 +90,12 @@ void Lookahead::ListCandidates(const LowRankPredictor& predictor, const LayerSlo
 LayerSlots::Lease Lookahead::Take(std::vector<SlotFill>* fills) {
   fills->clear();
   std::swap(*fills, fills_);
+  LendTo(nullptr);
   return std::move(lease_);
+}
+
+void Lookahead::LendTo(const std::shared_ptr<IdleHolder>& holder) {
+  if (lease_.held()) lease_.SetIdleHolder(holder);
 }
 
 void Lookahead::Learn(uint32_t layer, absl::Span<const SlotFill> fills,

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -35,9 +36,10 @@ class Lookahead {
 
   // Guesses what `layer` needs and starts reading what of it has no slot. Does nothing for a layer
   // without lookahead predictor, one that another session uses, and while it does not pay.
-  //   x  the input of the layer before, shape [d_model]
-  // An error is the storage engine's: nothing is pending then.
-  absl::Status Start(uint32_t layer, const float* x);
+  //   x      the input of the layer before, shape [d_model]
+  //   asked  somebody else decides whether it pays
+  // Holds no other layer. An error is the storage engine's: nothing is pending then.
+  absl::Status Start(uint32_t layer, const float* x, bool asked = false);
 
   // Whether a layer, or this one, is held since Start().
   bool holds() const { return lease_.held(); }
@@ -57,6 +59,10 @@ class Lookahead {
 
   // Cancels all reads of the loader and gives the slots of those it started back.
   void Abandon();
+
+  // Between the calls of a host that may never come back: the layer, if one is held, is given up to
+  // whoever asks `holder` for it. Take() ends that.
+  void LendTo(const std::shared_ptr<IdleHolder>& holder);
 
   // A token's pass through the layers begins and ends: its time says whether reading ahead pays.
   void BeginPass() { gain_.BeginPass(); }

@@ -11,7 +11,9 @@
 #include "lib/io/host.h"
 #include "lib/io/storage_file.h"
 #include "lib/model/decoder.h"
+#include "lib/model/engine_choice.h"
 #include "lib/model/kv_cache.h"
+#include "lib/model/open_source.h"
 #include "lib/model/weights.h"
 #include "lib/text/tokenizer.h"
 #include "sluice/stats.h"
@@ -106,24 +108,28 @@ void FillFixedParts(const BundleFile& file, const ModelConfig& config,
   for (const Section& section : file.sections()) {
     if (section.kind == SectionKind::kTokenizer) tokenizer = EstimateTokenizerBytes(section.bytes);
   }
-  plan->resident =
-      Weights::ResidentBytes(file, o.resident_type) + file.resident_bytes() + tokenizer;
+  plan->resident = Weights::ResidentBytes(file, o.resident_type, o.ffn_only) +
+                   file.resident_bytes() + tokenizer;
   plan->predictor = resolved.sparse ? Weights::PredictorBytes(file) : 0;
-  plan->kv = o.max_sessions * KvCache::BytesFor(config.num_layers, o.context_tokens,
-                                                config.d_model, ElementTypeOf(o.kv_type));
-  uint64_t session = Decoder::BytesFor(config, o.prefill_chunk_tokens, o.context_tokens,
-                                       static_cast<int>(o.threads));
-  session += FfnStep::BytesFor(resolved.ffn);
-  // Logits, the sampler's candidates, their weights and its marks for seen tokens; a sample for
-  // each position.
-  session += uint64_t{config.vocab_size} * (4 + 8 + 8 + 1);
-  session += uint64_t{o.context_tokens} * sizeof(TokenSample);
+  uint64_t session = FfnStep::BytesFor(resolved.ffn);
+  plan->kv = 0;
+  if (!o.ffn_only) {
+    plan->kv = o.max_sessions * KvCache::BytesFor(config.num_layers, o.context_tokens,
+                                                  config.d_model, ElementTypeOf(o.kv_type));
+    session += Decoder::BytesFor(config, o.prefill_chunk_tokens, o.context_tokens,
+                                 static_cast<int>(o.threads));
+    // Logits and their copy for log probabilities, the sampler's candidates, their weights and its
+    // marks for seen tokens; a sample and a token id for each position.
+    session += uint64_t{config.vocab_size} * (4 + 4 + 8 + 8 + 1);
+    session += uint64_t{o.context_tokens} * (sizeof(TokenSample) + sizeof(int32_t));
+  }
   plan->scratch = o.max_sessions * session;
   for (const RecordLayout& layout : file.layers()) {
     plan->scratch += NeuronWindow::BytesFor(layout.num_records, layout.num_records);
   }
   plan->io = o.max_sessions * (IoEngineBytes(o.queue_depth) +
-                               BundleLoader::BytesFor(resolved.ffn.max_records));
+                               BundleLoader::BytesFor(resolved.ffn.max_records)) +
+             file.storage()->shared_bytes();
 }
 
 uint64_t FixedBytes(const MemoryPlan& plan) {
@@ -178,7 +184,11 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   ResolvedOptions resolved;
   ModelOptions& o = resolved.options;
   o = options;
-  if (o.context_tokens == 0) o.context_tokens = std::min(config.max_positions, kDefaultContext);
+  if (o.ffn_only) {
+    o.context_tokens = 0;  // the host's matter
+  } else if (o.context_tokens == 0) {
+    o.context_tokens = std::min(config.max_positions, kDefaultContext);
+  }
   if (o.context_tokens > config.max_positions) {
     return absl::InvalidArgumentError(
         absl::StrCat("a context of ", o.context_tokens, " tokens is more than the ",
@@ -191,8 +201,10 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   if (o.prefill_chunk_tokens == 0) o.prefill_chunk_tokens = kDefaultPrefillChunk;
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the number of sessions", o.max_sessions, kMaxSessions));
   SLUICE_RETURN_IF_ERROR(CheckAtMost("the queue depth", o.queue_depth, kMaxQueueDepth));
-  o.prefill_chunk_tokens = std::min({o.prefill_chunk_tokens, o.context_tokens, kMaxChunk});
+  o.prefill_chunk_tokens = std::min(o.prefill_chunk_tokens, kMaxChunk);
+  if (!o.ffn_only) o.prefill_chunk_tokens = std::min(o.prefill_chunk_tokens, o.context_tokens);
 
+  SLUICE_RETURN_IF_ERROR(CheckEngineChoice(*file.storage(), ChoiceOf(o.engine)));
   SLUICE_ASSIGN_OR_RETURN(resolved.curve, CurveOf(o.device_curve_path));
 
   const uint32_t rank = MaxRank(file, config);
@@ -222,6 +234,9 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const BundleFile& file, const Mod
   }
   if (!o.techniques.keep_resident && o.max_sessions > 1) {
     return absl::InvalidArgumentError("weights that are read again serve one session only");
+  }
+  if (!o.techniques.keep_resident && o.ffn_only) {
+    return absl::InvalidArgumentError("only a session's weights can be read again for each token");
   }
   if (!o.techniques.bundles) {
     for (const RecordLayout& layout : file.layers()) {
@@ -312,7 +327,11 @@ absl::StatusOr<MemoryPlan> MakePlan(const BundleFile& file, const ModelConfig& c
 }
 
 absl::StatusOr<MemoryPlan> PlanMemory(const std::string& path, const ModelOptions& options) {
-  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, BundleFile::Open(path));
+  return PlanMemory(ModelSource::Path(path), options);
+}
+
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelSource& source, const ModelOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<BundleFile> file, OpenSource(source, nullptr));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(*file));
   SLUICE_ASSIGN_OR_RETURN(ResolvedOptions resolved, ResolveOptions(*file, config, options));
   return MakePlan(*file, config, &resolved);

@@ -21,6 +21,12 @@ LayerSlots::Lease::Lease(LayerSlots* slots, const std::atomic<bool>& cancelled) 
       slots_ = nullptr;
       return;
     }
+    if (const std::shared_ptr<IdleHolder> holder = slots->idle_holder_) {
+      lock.unlock();
+      holder->GiveUp();
+      lock.lock();
+      if (!slots->leased_) break;
+    }
     slots->freed_.wait_for(lock, kLook);
   }
   slots->leased_ = true;
@@ -39,9 +45,15 @@ void LayerSlots::Lease::Release() {
   {
     std::lock_guard<std::mutex> lock(slots_->mutex_);
     slots_->leased_ = false;
+    slots_->idle_holder_ = nullptr;
   }
   slots_->freed_.notify_one();
   slots_ = nullptr;
+}
+
+void LayerSlots::Lease::SetIdleHolder(std::shared_ptr<IdleHolder> holder) {
+  std::lock_guard<std::mutex> lock(slots_->mutex_);
+  slots_->idle_holder_ = std::move(holder);
 }
 
 void LayerSlots::PublishWindow() {

@@ -20,6 +20,16 @@
 
 namespace sluice {
 
+// Holds a layer on a guess while its owner is not at work: whoever waits for the layer may ask for
+// it.
+class IdleHolder {
+ public:
+  virtual ~IdleHolder() = default;
+  // Releases the layer, unless the owner is at work: then it goes on with the layer or releases it
+  // by itself. Never waits for a layer. Any thread.
+  virtual void GiveUp() = 0;
+};
+
 // One layer. Whoever computes this layer's FFN holds a Lease from Advance() to the last use of a
 // slot: that is what pins the slots. Sessions meet only when they are at the same layer.
 class LayerSlots {
@@ -46,6 +56,8 @@ class LayerSlots {
     }
     bool held() const { return slots_ != nullptr; }
     void Release();
+    // Whom to ask for the layer while this lease is held; nullptr: nobody (as at first).
+    void SetIdleHolder(std::shared_ptr<IdleHolder> holder);
 
    private:
     LayerSlots* slots_ = nullptr;
@@ -67,6 +79,7 @@ class LayerSlots {
   std::mutex mutex_;
   std::condition_variable freed_;
   bool leased_ = false;  // guarded by mutex_
+  std::shared_ptr<IdleHolder> idle_holder_;  // of the lease; guarded by mutex_
   std::atomic<uint32_t> span_tokens_{0};
   std::atomic<uint64_t> forced_evictions_{0};
   std::byte* const matrix_;  // num_slots * record_bytes; contents under a Lease

@@ -100,8 +100,9 @@ void Sampler::KeepTopPAndMinP() {
       sum += weights_[keep];
     }
   }
-  // weights_[0] is 1, so a weight is its share of the most likely one's probability.
-  while (keep > 1 && weights_[keep - 1] < options_.min_p) --keep;
+  // weights_[0] is 1, so a weight is its share of the most likely one's probability. What has none
+  // at all must not be where rounding ends the draw: it may be forbidden.
+  while (keep > 1 && (weights_[keep - 1] < options_.min_p || weights_[keep - 1] == 0)) --keep;
   keep = std::max<size_t>(keep, 1);
   weights_.resize(keep);
   candidates_.resize(keep);

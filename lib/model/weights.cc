@@ -44,10 +44,15 @@ uint64_t QuantizedBytes(const TensorEntry& entry, ResidentType resident_type) {
   return entry.bytes > 0 && bytes.valid_and_at_most(entry.bytes - 1) ? bytes.value() : 0;
 }
 
-uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType resident_type) {
+bool IsFfnBias(absl::string_view name) {
+  return absl::EndsWith(name, ".ffn.up.bias") || absl::EndsWith(name, ".ffn.down.bias");
+}
+
+uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType resident_type,
+                      bool ffn_only) {
   uint64_t total = 0;
   for (const TensorEntry& entry : file.tensors()) {
-    if (entry.section != section) continue;
+    if (entry.section != section || (ffn_only && !IsFfnBias(entry.name))) continue;
     const uint64_t quantized = QuantizedBytes(entry, resident_type);
     total += RoundUp(quantized != 0 ? quantized : entry.bytes, kIoAlignment);
   }
@@ -60,10 +65,34 @@ uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType 
 class Weights::Loader {
  public:
   Loader(const BundleFile& file, const ModelConfig& config, ResidentType resident_type,
-         Weights* weights)
-      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {}
+         const std::function<bool(double)>& progress, Weights* weights)
+      : file_(file), config_(config), resident_type_(resident_type), weights_(weights) {
+    if (!progress) return;
+    on_read_ = [this, &progress](uint64_t bytes) {
+      bytes_read_ += bytes;
+      return progress(static_cast<double>(bytes_read_) / static_cast<double>(bytes_in_all_));
+    };
+  }
 
-  absl::Status LoadAll(bool with_predictors) {
+  absl::Status LoadAll(bool with_predictors, bool ffn_only) {
+    for (const TensorEntry& entry : file_.tensors()) {
+      const bool predictor = entry.section == SectionKind::kPredictors;
+      const bool wanted = predictor ? with_predictors : !ffn_only || IsFfnBias(entry.name);
+      if (wanted) bytes_in_all_ += entry.bytes;
+    }
+    if (!ffn_only) SLUICE_RETURN_IF_ERROR(LoadAroundLayers());
+    weights_->layers_.resize(config_.num_layers);
+    for (uint32_t i = 0; i < config_.num_layers; ++i) {
+      LayerWeights* const layer = &weights_->layers_[i];
+      if (!ffn_only) SLUICE_RETURN_IF_ERROR(LoadAttention(i, layer));
+      SLUICE_RETURN_IF_ERROR(LoadFfnBiases(i, layer));
+      if (with_predictors) SLUICE_RETURN_IF_ERROR(LoadPredictor(i, layer));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status LoadAroundLayers() {
     const uint64_t d = config_.d_model, e = config_.embed_dim;
     SLUICE_ASSIGN_OR_RETURN(weights_->embed_tokens_,
                             LoadMatrix("embed_tokens", config_.vocab_size, e));
@@ -82,17 +111,9 @@ class Weights::Loader {
     if (config_.final_norm) {
       SLUICE_ASSIGN_OR_RETURN(weights_->final_norm_, LoadNorm("final_norm"));
     }
-    weights_->layers_.resize(config_.num_layers);
-    for (uint32_t i = 0; i < config_.num_layers; ++i) {
-      SLUICE_RETURN_IF_ERROR(LoadLayer(i, &weights_->layers_[i]));
-      if (with_predictors) {
-        SLUICE_RETURN_IF_ERROR(LoadPredictor(i, &weights_->layers_[i]));
-      }
-    }
     return absl::OkStatus();
   }
 
- private:
   absl::StatusOr<const TensorEntry*> Find(const std::string& name) const {
     const TensorEntry* entry = file_.FindTensor(name);
     if (entry != nullptr) return entry;
@@ -109,7 +130,7 @@ class Weights::Loader {
   absl::StatusOr<const void*> Read(const TensorEntry& entry) {
     SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
                             AlignedBuffer::AllocateAdvised(entry.bytes, PreferLargePages));
-    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span()));
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensor(entry, buffer.span(), on_read_));
     weights_->loaded_.push_back({entry.offset, buffer.span()});
     weights_->buffers_.push_back(std::move(buffer));
     return static_cast<const void*>(weights_->buffers_.back().data());
@@ -141,7 +162,7 @@ class Weights::Loader {
             kernels::ToF32(entry.type, rows.data() + at, cols, wide.as<float>());
             kernels::QuantizeRow(wide.as<float>(), cols, to);
           }
-        }));
+        }, on_read_));
     weights_->buffers_.push_back(std::move(buffer));
     return kernels::Matrix{weights_->buffers_.back().data(), entry.type, entry.shape[0], cols,
                            row_bytes, true};
@@ -176,7 +197,8 @@ class Weights::Loader {
     return projection;
   }
 
-  absl::Status LoadLayer(uint32_t index, LayerWeights* layer) {
+  // The norms too.
+  absl::Status LoadAttention(uint32_t index, LayerWeights* layer) {
     const std::string name = absl::StrCat("layers.", index, ".");
     SLUICE_ASSIGN_OR_RETURN(layer->attn_norm, LoadNorm(name + "attn_norm"));
     SLUICE_ASSIGN_OR_RETURN(layer->ffn_norm, LoadNorm(name + "ffn_norm"));
@@ -184,11 +206,14 @@ class Weights::Loader {
     SLUICE_ASSIGN_OR_RETURN(layer->k, LoadProjection(name + "attn.k"));
     SLUICE_ASSIGN_OR_RETURN(layer->v, LoadProjection(name + "attn.v"));
     SLUICE_ASSIGN_OR_RETURN(layer->out, LoadProjection(name + "attn.out"));
-    if (config_.bias) {
-      SLUICE_ASSIGN_OR_RETURN(layer->up_bias, LoadVector(name + "ffn.up.bias", config_.d_ffn));
-      SLUICE_ASSIGN_OR_RETURN(layer->down_bias,
-                              LoadVector(name + "ffn.down.bias", config_.d_model));
-    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadFfnBiases(uint32_t index, LayerWeights* layer) {
+    if (!config_.bias) return absl::OkStatus();
+    const std::string name = absl::StrCat("layers.", index, ".ffn.");
+    SLUICE_ASSIGN_OR_RETURN(layer->up_bias, LoadVector(name + "up.bias", config_.d_ffn));
+    SLUICE_ASSIGN_OR_RETURN(layer->down_bias, LoadVector(name + "down.bias", config_.d_model));
     return absl::OkStatus();
   }
 
@@ -236,15 +261,17 @@ class Weights::Loader {
   const ModelConfig& config_;
   const ResidentType resident_type_;
   Weights* weights_;
+  ReadProgress on_read_;  // empty: nobody wants to know
+  uint64_t bytes_read_ = 0;
+  uint64_t bytes_in_all_ = 0;
 };
 
-absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(const BundleFile& file,
-                                                       const ModelConfig& config,
-                                                       bool with_predictors,
-                                                       ResidentType resident_type) {
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
+    const BundleFile& file, const ModelConfig& config, bool with_predictors,
+    ResidentType resident_type, bool ffn_only, const std::function<bool(double)>& progress) {
   auto weights = std::make_unique<Weights>();
-  Loader loader(file, config, resident_type, weights.get());
-  SLUICE_RETURN_IF_ERROR(loader.LoadAll(with_predictors));
+  Loader loader(file, config, resident_type, progress, weights.get());
+  SLUICE_RETURN_IF_ERROR(loader.LoadAll(with_predictors, ffn_only));
   return weights;
 }
 
@@ -253,12 +280,13 @@ bool Weights::has_lookahead() const {
   return std::any_of(layers_.begin(), layers_.end(), has);
 }
 
-uint64_t Weights::ResidentBytes(const BundleFile& file, ResidentType resident_type) {
-  return SectionBytes(file, SectionKind::kResident, resident_type);
+uint64_t Weights::ResidentBytes(const BundleFile& file, ResidentType resident_type,
+                                bool ffn_only) {
+  return SectionBytes(file, SectionKind::kResident, resident_type, ffn_only);
 }
 
 uint64_t Weights::PredictorBytes(const BundleFile& file) {
-  return SectionBytes(file, SectionKind::kPredictors, ResidentType::kAuto);
+  return SectionBytes(file, SectionKind::kPredictors, ResidentType::kAuto, false);
 }
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 #ifndef SLUICE_LIB_MODEL_WEIGHTS_H_
 #define SLUICE_LIB_MODEL_WEIGHTS_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,15 +42,18 @@ struct LayerWeights {
 // Threads: const methods may overlap.
 class Weights {
  public:
-  // Reads and verifies the resident section, and the predictors when asked. Matrices that
+  // Reads and verifies the resident section, and the predictors when asked. With `ffn_only` of the
+  // resident section the FFN's biases alone: what else layer() and the others give is empty then.
+  // Matrices that
   // `resident_type` quantises are read piece by piece and never held as they are in the file.
   // The file's directory
   // must hold the tensors that `config` calls for, in the right shapes: kDataLoss names
-  // the tensor, expected and found.
-  static absl::StatusOr<std::unique_ptr<Weights>> Load(const BundleFile& file,
-                                                       const ModelConfig& config,
-                                                       bool with_predictors,
-                                                       ResidentType resident_type);
+  // the tensor, expected and found. `progress`, which may be empty, gets the share that has been
+  // read; false stops with kCancelled.
+  static absl::StatusOr<std::unique_ptr<Weights>> Load(
+      const BundleFile& file, const ModelConfig& config, bool with_predictors,
+      ResidentType resident_type, bool ffn_only = false,
+      const std::function<bool(double)>& progress = nullptr);
 
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
@@ -71,7 +75,8 @@ class Weights {
   const std::vector<Loaded>& loaded() const { return loaded_; }
 
   // Bytes that Load() would allocate, from the directory alone.
-  static uint64_t ResidentBytes(const BundleFile& file, ResidentType resident_type);
+  static uint64_t ResidentBytes(const BundleFile& file, ResidentType resident_type,
+                                bool ffn_only = false);
   static uint64_t PredictorBytes(const BundleFile& file);
 
  private:

@@ -50,6 +50,9 @@ static const struct place places[] = {
     END(sluice_model_options, 80),
     MEMBER(sluice_model_options, resident_type, 80),
     MEMBER(sluice_model_options, kv_type, 84),
+    MEMBER(sluice_model_options, ffn_only, 88),
+    MEMBER(sluice_model_options, disabled, 92),
+    MEMBER(sluice_model_options, device_curve_path, 96),
     MEMBER(sluice_memory_plan, struct_size, 0),
     MEMBER(sluice_memory_plan, fits, 4),
     MEMBER(sluice_memory_plan, floor_bytes, 8),
@@ -78,6 +81,9 @@ static const struct place places[] = {
     MEMBER(sluice_model_info, reserved32, 36),
     MEMBER(sluice_model_info, file_bytes, 40),
     END(sluice_model_info, 80),
+    MEMBER(sluice_model_info, family, 80),
+    MEMBER(sluice_model_info, eos_count, 96),
+    MEMBER(sluice_model_info, eos_ids, 100),
     MEMBER(sluice_stats, struct_size, 0),
     MEMBER(sluice_stats, direct_io, 4),
     MEMBER(sluice_stats, tokens, 8),
@@ -100,6 +106,14 @@ static const struct place places[] = {
     MEMBER(sluice_stats, engine, 144),
     MEMBER(sluice_stats, engine_reason, 160),
     END(sluice_stats, 448),
+    MEMBER(sluice_stats, needed_bytes_per_token, 448),
+    MEMBER(sluice_stats, gap_bytes_per_token, 456),
+    MEMBER(sluice_stats, lookahead_hit_rate, 464),
+    MEMBER(sluice_stats, lookahead_wasted_bytes_per_token, 472),
+    MEMBER(sluice_stats, lookahead, 480),
+    MEMBER(sluice_stats, window_forced_evictions, 512),
+    MEMBER(sluice_stats, prefill_bytes, 520),
+    MEMBER(sluice_stats, reused_tokens, 528),
     MEMBER(sluice_generate_options, struct_size, 0),
     MEMBER(sluice_generate_options, max_tokens, 4),
     MEMBER(sluice_generate_options, temperature, 8),
@@ -114,6 +128,104 @@ static const struct place places[] = {
     MEMBER(sluice_generate_options, no_special_tokens, 56),
     MEMBER(sluice_generate_options, reserved32, 60),
     END(sluice_generate_options, 96),
+    MEMBER(sluice_generate_options, whole_prompt, 96),
+    MEMBER(sluice_generate_options, top_logprobs, 100),
+    MEMBER(sluice_generate_options, on_logits, 104),
+    MEMBER(sluice_generate_options, on_logprobs, 112),
+    MEMBER(sluice_generate_options, sampling_user_data, 120),
+    MEMBER(sluice_token_logprob, token, 0),
+    MEMBER(sluice_token_logprob, logprob, 4),
+    MEMBER(sluice_source, struct_size, 0),
+    MEMBER(sluice_source, kind, 4),
+    MEMBER(sluice_source, path, 8),
+    MEMBER(sluice_source, fd, 16),
+    MEMBER(sluice_source, read_threads, 20),
+    MEMBER(sluice_source, offset, 24),
+    MEMBER(sluice_source, bytes, 32),
+    MEMBER(sluice_source, read, 40),
+    MEMBER(sluice_source, release, 48),
+    MEMBER(sluice_source, user_data, 56),
+    MEMBER(sluice_source, reserved, 64),
+    END(sluice_source, 96),
+    MEMBER(sluice_train_options, struct_size, 0),
+    MEMBER(sluice_train_options, rank, 4),
+    MEMBER(sluice_train_options, parameter_share, 8),
+    MEMBER(sluice_train_options, seed, 16),
+    MEMBER(sluice_train_options, threads, 24),
+    MEMBER(sluice_train_options, reserved32, 28),
+    MEMBER(sluice_train_options, reserved, 32),
+    END(sluice_train_options, 64),
+    MEMBER(sluice_convert_options, struct_size, 0),
+    MEMBER(sluice_convert_options, dtype, 4),
+    MEMBER(sluice_convert_options, calibration_path, 8),
+    MEMBER(sluice_convert_options, device_curve_path, 16),
+    MEMBER(sluice_convert_options, no_placement, 24),
+    MEMBER(sluice_convert_options, reserved32, 28),
+    MEMBER(sluice_convert_options, part_bytes, 32),
+    MEMBER(sluice_convert_options, train, 40),
+    MEMBER(sluice_convert_options, reserved, 48),
+    END(sluice_convert_options, 80),
+    MEMBER(sluice_convert_report, struct_size, 0),
+    MEMBER(sluice_convert_report, has_tokenizer, 4),
+    MEMBER(sluice_convert_report, records, 8),
+    MEMBER(sluice_convert_report, record_bytes, 16),
+    MEMBER(sluice_convert_report, bytes, 24),
+    MEMBER(sluice_convert_report, seconds, 32),
+    MEMBER(sluice_convert_report, peak_rss_bytes, 40),
+    MEMBER(sluice_convert_report, num_parts, 48),
+    MEMBER(sluice_convert_report, num_layers, 52),
+    MEMBER(sluice_convert_report, reserved, 56),
+    END(sluice_convert_report, 88),
+    MEMBER(sluice_layer_quality, layer, 0),
+    MEMBER(sluice_layer_quality, rank, 4),
+    MEMBER(sluice_layer_quality, recall, 8),
+    MEMBER(sluice_layer_quality, precision, 16),
+    MEMBER(sluice_layer_quality, active_fraction, 24),
+    MEMBER(sluice_layer_quality, predicted_fraction, 32),
+    MEMBER(sluice_layer_quality, lookahead_recall, 40),
+    MEMBER(sluice_layer_quality, lookahead_precision, 48),
+    MEMBER(sluice_evaluation, struct_size, 0),
+    MEMBER(sluice_evaluation, reserved32, 4),
+    MEMBER(sluice_evaluation, perplexity, 8),
+    MEMBER(sluice_evaluation, tokens, 16),
+    MEMBER(sluice_evaluation, recall, 24),
+    MEMBER(sluice_evaluation, precision, 32),
+    MEMBER(sluice_evaluation, active_fraction, 40),
+    MEMBER(sluice_evaluation, predicted_fraction, 48),
+    MEMBER(sluice_evaluation, reserved, 56),
+    END(sluice_evaluation, 88),
+    MEMBER(sluice_device_point, read_bytes, 0),
+    MEMBER(sluice_device_point, queue_depth, 8),
+    MEMBER(sluice_device_point, reserved32, 12),
+    MEMBER(sluice_device_point, gb_per_s, 16),
+    MEMBER(sluice_device_point, us_per_read, 24),
+    MEMBER(sluice_layer_info, struct_size, 0),
+    MEMBER(sluice_layer_info, d_model, 4),
+    MEMBER(sluice_layer_info, d_ffn, 8),
+    MEMBER(sluice_layer_info, element, 12),
+    MEMBER(sluice_layer_info, neurons_per_record, 16),
+    MEMBER(sluice_layer_info, num_records, 20),
+    MEMBER(sluice_layer_info, num_slots, 24),
+    MEMBER(sluice_layer_info, has_predictor, 28),
+    MEMBER(sluice_layer_info, has_lookahead, 32),
+    MEMBER(sluice_layer_info, reserved32, 36),
+    MEMBER(sluice_layer_info, up_bias, 40),
+    MEMBER(sluice_layer_info, down_bias, 48),
+    MEMBER(sluice_layer_info, reserved, 56),
+    END(sluice_layer_info, 88),
+    MEMBER(sluice_backend_stats, struct_size, 0),
+    MEMBER(sluice_backend_stats, direct_io, 4),
+    MEMBER(sluice_backend_stats, tokens, 8),
+    MEMBER(sluice_backend_stats, records_needed, 16),
+    MEMBER(sluice_backend_stats, records_missing, 24),
+    MEMBER(sluice_backend_stats, reads, 32),
+    MEMBER(sluice_backend_stats, bytes, 40),
+    MEMBER(sluice_backend_stats, neurons_predicted, 48),
+    MEMBER(sluice_backend_stats, neurons_active, 56),
+    MEMBER(sluice_backend_stats, io_ms, 64),
+    MEMBER(sluice_backend_stats, total_ms, 72),
+    MEMBER(sluice_backend_stats, reserved, 80),
+    END(sluice_backend_stats, 112),
 };
 
 void test_layout(void) {
@@ -126,10 +238,21 @@ void test_layout(void) {
     CHECK(places[i].now == places[i].abi1);
   }
   /* Sizes of this version: a member appended to a struct shows here. */
-  CHECK(sizeof(sluice_model_options) == 88);
+  CHECK(sizeof(sluice_model_options) == 104);
   CHECK(sizeof(sluice_memory_plan) == 128);
-  CHECK(sizeof(sluice_model_info) == 80);
-  CHECK(sizeof(sluice_stats) == 448);
-  CHECK(sizeof(sluice_generate_options) == 96);
+  CHECK(sizeof(sluice_model_info) == 128);
+  CHECK(sizeof(sluice_stats) == 536);
+  CHECK(sizeof(sluice_generate_options) == 128);
+  CHECK(sizeof(sluice_source) == 96);
+  CHECK(sizeof(sluice_train_options) == 64);
+  CHECK(sizeof(sluice_convert_options) == 80);
+  CHECK(sizeof(sluice_convert_report) == 88);
+  CHECK(sizeof(sluice_evaluation) == 88);
+  CHECK(sizeof(sluice_layer_info) == 88);
+  CHECK(sizeof(sluice_backend_stats) == 112);
   CHECK(sizeof(sluice_status) == 4);
+  /* These come in arrays and have no struct_size: they never grow. */
+  CHECK(sizeof(sluice_token_logprob) == 8);
+  CHECK(sizeof(sluice_layer_quality) == 56);
+  CHECK(sizeof(sluice_device_point) == 32);
 }

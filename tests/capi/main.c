@@ -1,4 +1,4 @@
-/* Runs every C test: capi_test MODEL.flash */
+/* Runs every C test: capi_test MODEL.flash MODEL_WITH_PREDICTORS.flash */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +62,27 @@ double now_ms(void) {
   return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
 }
 
+void write_copy(const char* path, const char* copy, long bytes, long flips) {
+  FILE* in = fopen(path, "rb");
+  FILE* out = fopen(copy, "wb");
+  char* data = NULL;
+  long i;
+  if (in != NULL && out != NULL && fseek(in, 0, SEEK_END) == 0) {
+    if (bytes == 0) bytes = ftell(in);
+    rewind(in);
+    data = malloc((size_t)bytes);
+  }
+  CHECK(data != NULL && fread(data, 1, (size_t)bytes, in) == (size_t)bytes);
+  for (i = 0; data != NULL && i < flips; ++i) data[bytes / flips * i + bytes / flips / 2] ^= 1;
+  CHECK(data != NULL && fwrite(data, 1, (size_t)bytes, out) == (size_t)bytes);
+  free(data);
+  if (in != NULL) fclose(in);
+  if (out != NULL) fclose(out);
+}
+
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: %s MODEL\n", argv[0]);
+  if (argc != 3) {
+    fprintf(stderr, "usage: %s MODEL MODEL_WITH_PREDICTORS\n", argv[0]);
     return 2;
   }
   test_library();
@@ -73,10 +91,16 @@ int main(int argc, char** argv) {
   test_model(argv[1]);
   test_damaged_model(argv[1]);
   test_session(argv[1]);
+  test_source(argv[1]);
   test_generate(argv[1]);
+  test_session_life(argv[1]);
   test_misuse(argv[1]);
   test_threads(argv[1]);
   test_cancel(argv[1]);
+  test_backend(argv[1]);
+  test_backend_hints(argv[2]);
+  test_async(argv[1]);
+  test_tools(argv[1]);
   if (failures() > 0) printf("%d checks failed\n", failures());
   return failures() > 0;
 }

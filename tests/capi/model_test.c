@@ -1,6 +1,5 @@
 /* Opening, describing and damaging a model; its tokenizer. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -35,6 +34,8 @@ static void test_describe(const char* path) {
   CHECK(info.num_layers == 8 && info.d_model == 256 && info.d_ffn == 1024);
   CHECK(info.num_heads == 4 && info.vocab_size == 4096 && info.max_positions == 512);
   CHECK(info.has_tokenizer == 1 && info.has_predictors == 0 && info.file_bytes > 1000000);
+  CHECK(strcmp(info.family, "opt") == 0);
+  CHECK(info.eos_count == 1 && info.eos_ids[0] == 2 && info.eos_ids[1] == 0);
   plan.struct_size = sizeof plan;
   CHECK_STATUS(sluice_model_plan_copy(model, &plan), SLUICE_OK);
   CHECK(plan.fits == 1 && plan.max_sessions == 3 && plan.context_tokens == 256);
@@ -99,33 +100,13 @@ void test_model(const char* path) {
   test_tokenizer(path);
 }
 
-/* A copy of `path` cut to `bytes` of its bytes (0: all), with `flips` of them turned over, one in
- * each of as many equal parts. */
-static void write_damaged(const char* path, const char* copy, long bytes, long flips) {
-  FILE* in = fopen(path, "rb");
-  FILE* out = fopen(copy, "wb");
-  char* data = NULL;
-  long i;
-  if (in != NULL && out != NULL && fseek(in, 0, SEEK_END) == 0) {
-    if (bytes == 0) bytes = ftell(in);
-    rewind(in);
-    data = malloc((size_t)bytes);
-  }
-  CHECK(data != NULL && fread(data, 1, (size_t)bytes, in) == (size_t)bytes);
-  for (i = 0; data != NULL && i < flips; ++i) data[bytes / flips * i + bytes / flips / 2] ^= 1;
-  CHECK(data != NULL && fwrite(data, 1, (size_t)bytes, out) == (size_t)bytes);
-  free(data);
-  if (in != NULL) fclose(in);
-  if (out != NULL) fclose(out);
-}
-
 void test_damaged_model(const char* path) {
   static const char copy[] = "damaged.flash";
   sluice_model* model = NULL;
-  write_damaged(path, copy, 1 << 20, 0);
+  write_copy(path, copy, 1 << 20, 0);
   CHECK_STATUS(sluice_model_open(copy, NULL, &model), SLUICE_CORRUPT);
   CHECK(model == NULL && strstr(sluice_last_error_message(), copy) != NULL);
-  write_damaged(path, copy, 0, 4000);
+  write_copy(path, copy, 0, 4000);
   CHECK_STATUS(sluice_model_open(copy, NULL, &model), SLUICE_CORRUPT);
   CHECK(model == NULL);
   remove(copy);

@@ -78,9 +78,41 @@ static void test_appended(const char* path) {
   options.kv_type = SLUICE_KV_F32;
   options.resident_type = 2;
   CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_INVALID_ARGUMENT);
+  options.resident_type = SLUICE_RESIDENT_AUTO;
+  options.disabled = 64; /* no technique of this version */
+  CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_UNSUPPORTED);
   options.struct_size = MODEL_OPTIONS_ABI1;
   CHECK_STATUS(sluice_model_plan(path, &options, &plan), SLUICE_OK);
   CHECK(plan.kv_bytes == plain.kv_bytes && plan.resident_bytes == plain.resident_bytes);
+}
+
+/* Techniques that are off change what is read, and no result. */
+static void test_disabled(const char* path) {
+  static float logits[2][4096];
+  const int32_t prompt[] = {2, 100, 200, 300};
+  sluice_model_options options;
+  double reads[2] = {0, 0};
+  int i;
+  sluice_model_options_init(&options, sizeof options);
+  options.context_tokens = 64;
+  for (i = 0; i < 2; ++i) {
+    sluice_model* model = NULL;
+    sluice_session* session = NULL;
+    sluice_stats stats;
+    stats.struct_size = sizeof stats;
+    options.disabled = i == 0 ? 0 : SLUICE_DISABLE_WINDOW | SLUICE_DISABLE_JOIN |
+                                    SLUICE_DISABLE_OVERLAP | SLUICE_DISABLE_LOOKAHEAD;
+    CHECK_STATUS(sluice_model_open(path, &options, &model), SLUICE_OK);
+    CHECK_STATUS(sluice_session_create(model, &session), SLUICE_OK);
+    CHECK_STATUS(sluice_session_prefill(session, prompt, 4, NULL, NULL, NULL), SLUICE_OK);
+    CHECK_STATUS(sluice_session_decode(session, 400, logits[i]), SLUICE_OK);
+    CHECK_STATUS(sluice_session_stats_copy(session, &stats), SLUICE_OK);
+    reads[i] = stats.reads_per_token;
+    sluice_session_close(session);
+    sluice_model_close(model);
+  }
+  CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
+  CHECK(reads[0] == 0 && reads[1] > 100);
 }
 
 static void test_writing(const char* path) {
@@ -181,6 +213,7 @@ void test_options(const char* path) {
   test_init();
   test_reading(path);
   test_appended(path);
+  test_disabled(path);
   test_writing(path);
   test_model_values(path);
   test_generate_values(path);

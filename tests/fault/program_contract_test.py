@@ -49,6 +49,24 @@ class Contract(ProgramTest):
             self.assertTrue(self.json("generate", out, "--prompt", PROMPT, "--max-tokens",
                                       8)["text"])
 
+    def test_session(self):
+        saved = self.path("saved.session")
+        ask = lambda text, *more: self.json("generate", self.model, "--prompt", text,
+                                            "--max-tokens", 6, *more)
+        first = ask(PROMPT, "--session", saved)
+        self.assertEqual(first["stats"]["prefill"]["reused_tokens"], 0)
+        longer = PROMPT + " and then"
+        second = ask(longer, "--session", saved)
+        self.assertEqual(second["text"], ask(longer)["text"])
+        reused = second["stats"]["prefill"]["reused_tokens"]
+        self.assertGreater(reused, first["stats"]["prefill"]["tokens"] - 2)
+        self.assertLess(second["stats"]["prefill"]["tokens"], 5)
+        with open(saved, "r+b") as file:
+            file.seek(200)
+            file.write(b"xx")
+        self.assertIn(saved, self.fails("generate", self.model, "--prompt", "x", "--session",
+                                        saved))
+
     def test_plan(self):
         plan = self.json("plan", self.model, "--dram-budget", "1G", "--context", 64,
                          "--sessions", 2)

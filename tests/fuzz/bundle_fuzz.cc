@@ -1,7 +1,8 @@
-// Opens arbitrary bytes as a bundle file and reads everything in it. Three kinds of input, told
+// Opens arbitrary bytes as a bundle file and reads everything in it. Four kinds of input, told
 // apart by the first byte:
 //   'R'  the rest is a bundle file whose size, section hashes and header checksum are made to fit,
 //        so that mutations reach what lies behind the checksums
+//   'P'  the rest is a part with its page; page and bundle file are made to fit
 //   'J'  the rest is a manifest; sections of fixed sizes are put in front of it (see JsonFile)
 //   else the input is the file
 #include <sys/mman.h>
@@ -20,6 +21,7 @@
 #include "lib/format/bundle_header.h"
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
+#include "lib/format/part_set.h"
 
 namespace {
 
@@ -79,6 +81,21 @@ std::string JsonFile(const std::string& manifest) {
   return RepairedFile(std::move(file));
 }
 
+// What the numbers of the page say stays as it is.
+std::string RepairedPart(std::string file) {
+  file.resize(std::max(file.size(), sluice::kPartPageBytes));
+  file = file.substr(0, sluice::kPartPageBytes) +
+         RepairedFile(file.substr(sluice::kPartPageBytes));
+  std::byte* page = MutableBytes(&file);
+  const std::byte* header = page + sluice::kPartPageBytes;
+  std::memcpy(page, sluice::kPartMagic.data(), sluice::kPartMagic.size());
+  std::memcpy(page + 48, header + sluice::kUuidOffset, 8);
+  std::memcpy(page + 56, header + sluice::kChecksumOffset, 8);
+  const uint64_t hash = sluice::Xxh3(AsBytes(file).first(sluice::kPartPageBytes - 8));
+  sluice::StoreU64(hash, page + sluice::kPartPageBytes - 8);
+  return file;
+}
+
 // Whatever passed Open() can be read: damage is found, nothing lies outside the file.
 void Require(const absl::Status& status) {
   if (!status.ok() && !absl::IsDataLoss(status)) std::abort();
@@ -117,6 +134,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string content(reinterpret_cast<const char*>(data), std::min(size, kMaxInputBytes));
   if (!content.empty() && content[0] == 'R') {
     content = RepairedFile(content.substr(1));
+  } else if (!content.empty() && content[0] == 'P') {
+    content = RepairedPart(content.substr(1));
   } else if (!content.empty() && content[0] == 'J') {
     content = JsonFile(content.substr(1));
   }

@@ -43,6 +43,10 @@ check "$work/consumer/generate_c"
 check "$work/consumer/generate_cc"
 project c_only
 check "$work/c_only/generate_c"
+if [ -f "$prefix/$libdir/libsluice.a" ]; then
+  project c_static
+  check "$work/c_static/generate_c"
+fi
 
 export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig"
 LD_LIBRARY_PATH="$prefix/$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
@@ -55,9 +59,29 @@ check "$work/pkg_c"
 ${CXX:-c++} -std=c++20 ${CXXFLAGS:-} "$source/examples/generate.cc" -o "$work/pkg_cc" \
   $(pkg-config --cflags --libs sluice-cpp) ${LDFLAGS:-}
 check "$work/pkg_cc"
+if [ -f "$prefix/$libdir/libsluice.a" ]; then
+  # shellcheck disable=SC2046,SC2086
+  ${CC:-cc} -std=c11 ${CFLAGS:-} "$source/examples/generate.c" -o "$work/pkg_static" \
+    $(pkg-config --cflags sluice) -l:libsluice.a \
+    -Wl,--as-needed $(pkg-config --static --libs sluice) ${LDFLAGS:-}
+  if ldd "$work/pkg_static" | grep libsluice; then
+    echo "the static program needs a shared library of Sluice's"
+    exit 1
+  fi
+  check "$work/pkg_static"
+fi
 
-for file in include/sluice.h include/sluice/flash_model.h include/sluice/version.h \
-  share/doc/sluice/LICENSE share/doc/sluice/ABI.md; do
+# What docs/c-api.md begins with: its first program, from the installed page, by its own command.
+page=$prefix/share/doc/sluice/c-api.md
+awk '/^```c first$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$page" >"$work/first.c"
+compile=$(sed -n 's/^cc first.c \(.*\) -o first$/\1/p' "$page" | head -n 1)
+(cd "$work" && eval "${CC:-cc} ${CFLAGS:-} first.c $compile -o first ${LDFLAGS:-}")
+"$work/first" "$model" | grep -q . || { echo "the first program wrote nothing"; exit 1; }
+echo "ran $work/first"
+
+for file in include/sluice.h include/sluice_tools.h include/sluice_backend.h \
+  include/sluice/flash_model.h include/sluice/version.h share/doc/sluice/LICENSE \
+  share/doc/sluice/ABI.md share/doc/sluice/c-api.md; do
   [ -f "$prefix/$file" ] || { echo "$file was not installed"; exit 1; }
 done
 echo "installed, found, built and ran"

@@ -99,7 +99,8 @@ ModelConfig TinyConfig(const TinyModelOptions& options) {
 void WriteTinyModel(const std::string& path, const TinyModelOptions& options) {
   const ModelConfig config = TinyConfig(options);
   REQUIRE_OK(config.Validate());
-  auto writer = BundleWriter::Create(path, 0, absl::StrCat("tiny model ", options.seed));
+  auto writer = BundleWriter::Create(path, 0, absl::StrCat("tiny model ", options.seed),
+                                     options.part_bytes);
   REQUIRE_OK(writer);
   TinyWriter tiny(options, writer->get());
   tiny.Tensor("embed_tokens", ElementType::kF16, {config.vocab_size, config.embed_dim});

@@ -23,6 +23,7 @@ struct TinyModelOptions {
   uint32_t max_positions = 96;
   uint32_t predictor_rank = 12;  // 0: no predictors
   bool lookahead = true;  // with predictors: guesses of the next layer, mostly wrong ones
+  uint64_t part_bytes = 0;  // the file in parts of that size; 0: in one
   // Changes a tensor before it is written.
   std::function<void(const std::string& name, std::vector<float>* values)> edit;
 };

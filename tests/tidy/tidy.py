@@ -61,7 +61,7 @@ def target_of(include):
     words = include.split("/")
     if words[0] == "lib" and len(words) > 2:
         return words[1]
-    if words[0] == "sluice" or include == "sluice.h":
+    if words[0] == "sluice" or include in ("sluice.h", "sluice_tools.h", "sluice_backend.h"):
         return "include"
     return None
 

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/format/bundle_file.h"
+#include "lib/format/part_set.h"
+#include "lib/io/file.h"
 #include "sluice/convert.h"
 #include "sluice/train.h"
 #include "tests/support/catch.h"
@@ -36,6 +38,32 @@ TEST_CASE("Training gives the same file with any number of threads", "[train]") 
     files.push_back(testing::ReadFileOrDie(path));
   }
   CHECK(files[0] == files[1]);
+
+  // A file in parts stays in parts, of the same size.
+  ConvertOptions in_parts;
+  in_parts.part_bytes = 1 << 20;
+  const std::string parted = dir.File("parts.flash");
+  const auto report = Convert(kModel, parted, in_parts);
+  REQUIRE_OK(report);
+  CHECK(report->num_parts > 4);
+  TrainOptions train;
+  train.rank = 8;
+  REQUIRE_OK(TrainPredictors(parted, dir.File("text.txt"), train));
+  std::string payload;
+  uint32_t num_parts = 0;
+  for (std::string path = parted; FileExists(path); path = PartPath(parted, num_parts + 1)) {
+    const std::string part = testing::ReadFileOrDie(path);
+    CHECK(part.size() <= in_parts.part_bytes);
+    payload += part.substr(kPartPageBytes);
+    ++num_parts;
+  }
+  CHECK(payload == files[0]);
+  CHECK(num_parts >= report->num_parts);
+  const auto trained = BundleFile::Open(parted);
+  REQUIRE_OK(trained);
+  CHECK((*trained)->part_bytes() == in_parts.part_bytes);
+  in_parts.part_bytes = 1000;
+  CHECK(absl::IsInvalidArgument(Convert(kModel, parted, in_parts).status()));
 
   const auto file = BundleFile::Open(dir.File("trained.flash"));
   REQUIRE_OK(file);
