@@ -9,6 +9,9 @@ packages="build-essential cmake ninja-build pkg-config git
   abigail-tools
   python3-numpy python3-pytest python3-setuptools python3-venv python3-wheel"
 
+# For the crates in capi/rust; a Rust of another origin does as well.
+command -v cargo >/dev/null 2>&1 || packages="$packages cargo rustc"
+
 missing=""
 for package in $packages; do
   if ! dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed; then
