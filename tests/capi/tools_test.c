@@ -66,6 +66,26 @@ static void test_convert(void) {
   CHECK(!exists("none.flash"));
 }
 
+/* One bundle file in several, opened and checked by the name of the first. */
+static void test_parts(void) {
+  static const char* const parts[] = {"parts.flash", "parts.flash.2", "parts.flash.3"};
+  sluice_convert_options options;
+  sluice_convert_report report;
+  uint64_t records = 0;
+  size_t i;
+  sluice_convert_options_init(&options, sizeof options);
+  options.part_bytes = 6 << 20;
+  report.struct_size = sizeof report;
+  CHECK_STATUS(sluice_convert(source, parts[0], &options, &report, NULL, NULL), SLUICE_OK);
+  CHECK(report.num_parts == 3 && report.bytes > 2 * options.part_bytes);
+  CHECK_STATUS(sluice_verify(parts[0], &records, NULL, NULL, NULL), SLUICE_OK);
+  CHECK(records == report.records);
+  for (i = 0; i < 3; ++i) CHECK(remove(parts[i]) == 0);
+  options.part_bytes = 4096;
+  CHECK_STATUS(sluice_convert(source, parts[0], &options, NULL, NULL, NULL),
+               SLUICE_INVALID_ARGUMENT);
+}
+
 static void test_convert_refuses(void) {
   sluice_convert_options options;
   sluice_train_options train;
@@ -326,6 +346,7 @@ static void test_measure(void) {
 void test_tools(const char* path) {
   read_little_text();
   test_convert();
+  test_parts();
   test_convert_refuses();
   test_inspect();
   test_verify();
