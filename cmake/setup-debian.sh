@@ -6,7 +6,8 @@ set -eu
 packages="build-essential cmake ninja-build pkg-config git
   libabsl-dev libcli11-dev libeigen3-dev libhwy-dev liburing-dev libxxhash-dev
   libzip-dev nlohmann-json3-dev catch2 libbenchmark-dev python3
-  abigail-tools"
+  abigail-tools
+  python3-numpy python3-pytest python3-setuptools python3-venv python3-wheel"
 
 # For the crates in capi/rust; a Rust of another origin does as well.
 command -v cargo >/dev/null 2>&1 || packages="$packages cargo rustc"

@@ -49,7 +49,8 @@ class Exclusive : public std::enable_shared_from_this<Exclusive<Object>> {
   // Runs `body`, which changes nothing. Any number of these overlap; kFailedPrecondition while one
   // of the above runs, and those while one of these does.
   absl::Status Look(absl::FunctionRef<absl::Status(const Object& object)> body);
-  // The same for a moment that a call can wait for.
+  // The same for a moment that a call can wait for; a callback of the call that runs may, too: it
+  // is on the thread that changes the object, which waits for it.
   absl::Status Peek(absl::FunctionRef<void(const Object& object)> body);
 
   void Cancel();
@@ -211,7 +212,8 @@ void Exclusive<Object>::Work(Job& job) {
 template <typename Object>
 absl::Status Exclusive<Object>::Peek(absl::FunctionRef<void(const Object&)> body) {
   std::lock_guard<std::mutex> lock(mutex_);
-  SLUICE_RETURN_IF_ERROR(CheckUsable());
+  const bool within = busy_ && !closed_ && runner_ == std::this_thread::get_id();
+  if (!within) SLUICE_RETURN_IF_ERROR(CheckUsable());
   body(*object_);
   return absl::OkStatus();
 }

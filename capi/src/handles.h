@@ -62,7 +62,7 @@ class SessionHandle : public Exclusive<Session> {
     Peek([this](const Session& s) { OnCallEnd(s); }).IgnoreError();
   }
 
-  // kFailedPrecondition: a call that may change the session runs.
+  // kFailedPrecondition: a call that may change the session runs, and this is no callback of it.
   absl::StatusOr<Stats> CopyStats();
 
   // As of the last call that ended.

@@ -22,12 +22,6 @@ absl::StatusOr<const char*> ReadDtype(int32_t dtype) {
   }
 }
 
-// This version writes a bundle file in one part.
-absl::Status ReadPartBytes(uint64_t part_bytes, ConvertOptions* options) {
-  if (part_bytes == 0) return absl::OkStatus();
-  return absl::UnimplementedError("part_bytes is set: this version writes one file only");
-}
-
 }  // namespace
 
 absl::StatusOr<TrainOptions> ReadTrainOptions(const sluice_train_options* theirs) {
@@ -58,7 +52,7 @@ absl::StatusOr<ConvertOptions> ReadConvertOptions(const sluice_convert_options* 
   options.placement = !no_placement;
   if (c.calibration_path != nullptr) options.calibration_path = c.calibration_path;
   if (c.device_curve_path != nullptr) options.device_curve_path = c.device_curve_path;
-  SLUICE_RETURN_IF_ERROR(ReadPartBytes(c.part_bytes, &options));
+  options.part_bytes = c.part_bytes;
   SLUICE_ASSIGN_OR_RETURN(options.train, ReadTrainOptions(c.train));
   return options;
 }
@@ -71,7 +65,7 @@ absl::Status WriteConvertReport(const ConvertReport& report, sluice_convert_repo
   c.bytes = report.bytes;
   c.seconds = report.seconds;
   c.peak_rss_bytes = report.peak_rss_bytes;
-  c.num_parts = 1;
+  c.num_parts = report.num_parts;
   c.num_layers = static_cast<uint32_t>(report.layers.size());
   return WriteStruct(c, theirs, "sluice_convert_report");
 }

@@ -136,6 +136,41 @@ static void test_stops(sluice_session* session, const char* prompt) {
                SLUICE_INVALID_ARGUMENT);
 }
 
+struct watched {
+  sluice_session* session;
+  uint64_t tokens; /* decoded, as of the last callback */
+  int calls;
+};
+
+static int32_t watch(int32_t token, const char* text, size_t text_bytes, void* user_data) {
+  struct watched* w = user_data;
+  sluice_stats stats;
+  (void)token;
+  (void)text;
+  (void)text_bytes;
+  stats.struct_size = sizeof stats;
+  CHECK_STATUS(sluice_session_stats_copy(w->session, &stats), SLUICE_OK);
+  CHECK(stats.tokens >= w->tokens && stats.tokens <= w->tokens + 1);
+  CHECK((stats.total_ms_per_token > 0) == (stats.tokens > 0));
+  CHECK_STATUS(sluice_session_stats_reset(w->session), SLUICE_BAD_STATE);
+  w->tokens = stats.tokens;
+  ++w->calls;
+  return 0;
+}
+
+/* A callback sees the statistics of the call that it is part of. */
+static void test_stats_within(sluice_session* session) {
+  struct watched w = {session, 0, 0};
+  sluice_generate_options options;
+  sluice_generate_options_init(&options, sizeof options);
+  options.max_tokens = 5;
+  options.ignore_eos = 1;
+  CHECK_STATUS(sluice_session_stats_reset(session), SLUICE_OK);
+  CHECK_STATUS(sluice_session_reset(session), SLUICE_OK);
+  CHECK_STATUS(sluice_session_generate(session, "The", 3, &options, NULL, watch, &w), SLUICE_OK);
+  CHECK(w.calls >= 5 && w.tokens == 4);
+}
+
 void test_generate(const char* path) {
   static const char prompt[] = "The old woman opened the door and";
   struct collected first = {"", 0, 0, 0}, again = {"", 0, 0, 0};
@@ -161,6 +196,7 @@ void test_generate(const char* path) {
   CHECK(strcmp(first.text, again.text) == 0); /* the same seed, the same text */
   CHECK_STATUS(sluice_session_reset(session), SLUICE_OK);
   test_stops(session, prompt);
+  test_stats_within(session);
   sluice_session_close(session);
   sluice_model_close(model);
 }

@@ -1,0 +1,14 @@
+"""What docs/python.md and the READMEs show, runs."""
+
+import shutil
+
+import pytest
+
+import walk
+
+
+@pytest.mark.parametrize("page", ["docs/python.md", "README.md", "capi/python/README.md"])
+def test_page(source, model_path, tmp_path, monkeypatch, page):
+    shutil.copy(model_path, tmp_path / "tales-7m.flash")
+    monkeypatch.chdir(tmp_path)
+    assert walk.walk(str(source / page)) > 0
