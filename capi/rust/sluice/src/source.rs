@@ -239,6 +239,9 @@ unsafe extern "C" fn on_read(
         std::slice::from_raw_parts_mut(buffer.cast::<u8>(), bytes)
     };
     let mut answer = -i64::from(EIO);
+    if lock(&reader.panic).is_some() {
+        return answer; // until the panic has come out, it is not asked again
+    }
     let mut panic = None;
     caught(&mut panic, || {
         answer = match reader.reader.read_at(offset, buffer) {
