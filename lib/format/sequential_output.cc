@@ -15,20 +15,20 @@ constexpr size_t kBufferBytes = 1u << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SequentialOutput>> SequentialOutput::Create(BundleOutput* file,
+absl::StatusOr<std::unique_ptr<SequentialOutput>> SequentialOutput::Create(WriteAt write,
                                                                            uint64_t offset) {
   SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(kBufferBytes));
   return std::unique_ptr<SequentialOutput>(
-      new SequentialOutput(file, offset, std::move(buffer)));
+      new SequentialOutput(std::move(write), offset, std::move(buffer)));
 }
 
-SequentialOutput::SequentialOutput(BundleOutput* file, uint64_t offset, AlignedBuffer buffer)
-    : file_(file), written_(offset), buffer_(std::move(buffer)) {}
+SequentialOutput::SequentialOutput(WriteAt write, uint64_t offset, AlignedBuffer buffer)
+    : write_(std::move(write)), written_(offset), buffer_(std::move(buffer)) {}
 
 absl::Status SequentialOutput::Append(absl::Span<const std::byte> data) {
   while (!data.empty()) {
     if (used_ == 0 && data.size() >= buffer_.size()) {
-      SLUICE_RETURN_IF_ERROR(file_->WriteAt(written_, data));
+      SLUICE_RETURN_IF_ERROR(write_(written_, data));
       written_ += data.size();
       return absl::OkStatus();
     }
@@ -54,7 +54,7 @@ absl::Status SequentialOutput::PadTo(uint64_t alignment) {
 
 absl::Status SequentialOutput::Flush() {
   if (used_ == 0) return absl::OkStatus();
-  SLUICE_RETURN_IF_ERROR(file_->WriteAt(written_, absl::MakeConstSpan(buffer_.data(), used_)));
+  SLUICE_RETURN_IF_ERROR(write_(written_, absl::MakeConstSpan(buffer_.data(), used_)));
   written_ += used_;
   used_ = 0;
   return absl::OkStatus();

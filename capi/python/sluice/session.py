@@ -151,7 +151,7 @@ class Session(Owner):
         prompt is all there is, from position 0; what it shares with the tokens of the session is
         not computed again. top_logprobs: how many for Piece.top_logprobs. on_logits(logits,
         position) changes the logits in place or returns others, on the library's thread; of this
-        session it may use cancel(), close() and position. See Generation for the rest.
+        session it may use cancel(), close(), position and stats. See Generation for the rest.
         """
         options = s.CGenerateOptions(
             max_tokens=unsigned("max_tokens", max_tokens, 32), temperature=temperature,

@@ -130,16 +130,23 @@ def test_cancel_from_another_thread(session):
 def test_one_call_at_a_time(session):
     refused = []
 
+    def refuses(*calls):
+        for call in calls:
+            with pytest.raises(sluice.BadState):
+                call()
+            refused.append(call)
+
     def progress(done, total):
         if not refused:
-            for call in (lambda: session.decode(2), lambda: session.stats, session.reset):
-                with pytest.raises(sluice.BadState):
-                    call()
-                refused.append(call)
-            assert session.position == 0
+            refuses(lambda: session.decode(2), session.reset)
+            other = threading.Thread(target=refuses, args=(lambda: session.stats, session.reset))
+            other.start()
+            other.join()
+            # These a callback may have.
+            assert session.position == 0 and session.stats.tokens == 0
 
     session.prefill([2] * 8, progress=progress)
-    assert len(refused) == 3 and session.position == 8
+    assert len(refused) == 4 and session.position == 8
 
 
 def test_control_c(session):

@@ -144,7 +144,12 @@ TEST_CASE("sessions share the threads", "[io]") {
         ++wrong;
         return;
       }
-      RunAll(engine->get(), set.reads());
+      // Nothing of Catch's on this thread.
+      BatchReader reader(*std::move(engine), "host");
+      const std::vector<IoRead> reads = set.reads();
+      std::vector<FinishedRead> finished;
+      wrong += reader.Start(reads).ok() ? 0 : 1;
+      while (reader.outstanding() > 0) wrong += reader.Wait(&finished).ok() ? 0 : 1;
       for (size_t i = 0; i < set.size(); ++i) wrong += set.Matches(i, 16384) ? 0 : 1;
     });
   }

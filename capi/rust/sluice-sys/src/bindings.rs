@@ -2150,8 +2150,9 @@ pub const SLUICE_SOURCE_PATH: _bindgen_ty_8 = 0;
 pub const SLUICE_SOURCE_FD: _bindgen_ty_8 = 1;
 pub const SLUICE_SOURCE_READER: _bindgen_ty_8 = 2;
 pub type _bindgen_ty_8 = ::std::os::raw::c_uint;
-#[doc = " Reads up to `bytes` bytes at `offset` into `buffer`; how many, 0 only at the end, or a negative"]
-#[doc = " errno. May be called on several of Sluice's threads at once, until `release` has run."]
+#[doc = " Reads up to `bytes` bytes at `offset` into `buffer`; how many (fewer are asked for again), 0 only"]
+#[doc = " at the end, or a negative errno. May be called on several of Sluice's threads at once, and on the"]
+#[doc = " thread that opens, until `release` has run. Must not use handles of the model that it reads."]
 pub type sluice_read_fn = ::std::option::Option<
     unsafe extern "C" fn(
         offset: u64,
@@ -2181,7 +2182,8 @@ pub struct sluice_source {
     #[doc = " READER"]
     pub read: sluice_read_fn,
     #[doc = " READER: called once, from any thread, when nothing will read"]
-    #[doc = " any more (also when opening fails); or NULL"]
+    #[doc = " any more (also when opening fails, unless struct_size is refused; not"]
+    #[doc = " by sluice_source_plan()); or NULL"]
     pub release:
         ::std::option::Option<unsafe extern "C" fn(user_data: *mut ::std::os::raw::c_void)>,
     #[doc = " READER: for both"]
@@ -2539,18 +2541,21 @@ extern "C" {
 extern "C" {
     #[doc = " Writes tokens and KV cache to a file, which appears complete or not at all. It is checksummed and"]
     #[doc = " bound to this model file's content and to kv_type and resident_type."]
-    #[doc = " SLUICE_OK | SLUICE_IO | SLUICE_NOT_FOUND: no such folder | SLUICE_BAD_STATE: a call on this"]
-    #[doc = " session runs. Blocks on storage. Since ABI 1."]
+    #[doc = " SLUICE_OK | SLUICE_IO | SLUICE_NOT_FOUND: no such folder | SLUICE_INVALID_ARGUMENT: `path` names"]
+    #[doc = " something else than a file | SLUICE_CANCELLED | SLUICE_BAD_STATE: a call on this session runs."]
+    #[doc = " Blocks on storage. Since ABI 1."]
     pub fn sluice_session_save(
         session: *const sluice_session,
         path: *const ::std::os::raw::c_char,
     ) -> sluice_status;
 }
 extern "C" {
-    #[doc = " Takes the place of what the session holds, which stays as it is after a failure."]
+    #[doc = " Takes the place of what the session holds, which stays as it is after a failure: the whole file"]
+    #[doc = " is verified first. (Only when it then cannot be read a second time is the session at position 0.)"]
     #[doc = " SLUICE_OK | SLUICE_NOT_FOUND | SLUICE_CORRUPT | SLUICE_UNSUPPORTED: a newer form |"]
     #[doc = " SLUICE_INVALID_ARGUMENT: of another model or other options, or longer than the context (the"]
-    #[doc = " message says which) | SLUICE_IO | SLUICE_BAD_STATE. Blocks on storage. Since ABI 1."]
+    #[doc = " message says which) | SLUICE_IO | SLUICE_CANCELLED | SLUICE_BAD_STATE. Blocks on storage. Since"]
+    #[doc = " ABI 1."]
     pub fn sluice_session_load(
         session: *mut sluice_session,
         path: *const ::std::os::raw::c_char,
@@ -2613,7 +2618,8 @@ extern "C" {
     #[doc = " SLUICE_OK (also when it was cancelled: see finish_reason) | those of sluice_session_prefill() |"]
     #[doc = " SLUICE_INVALID_ARGUMENT: an option out of range, or prompt and max_tokens pass the context"]
     #[doc = " (nothing was fed) | SLUICE_BAD_STATE: the file has no tokenizer. When storage fails on the way,"]
-    #[doc = " the position is behind the last token that was fed. Blocks on storage. Since ABI 1."]
+    #[doc = " the position is that of before, or with whole_prompt behind what was shared. Blocks on storage."]
+    #[doc = " Since ABI 1."]
     pub fn sluice_session_generate(
         session: *mut sluice_session,
         prompt: *const ::std::os::raw::c_char,
@@ -3459,7 +3465,7 @@ extern "C" {
         json_bytes: *mut usize,
     ) -> sluice_status;
 }
-#[doc = " One damaged place: file, section, layer, neurons, expected and found. Nonzero stops."]
+#[doc = " One damaged place: section, layer, neurons, expected and found. Nonzero: no more of them."]
 pub type sluice_damage_fn = ::std::option::Option<
     unsafe extern "C" fn(
         line: *const ::std::os::raw::c_char,

@@ -149,10 +149,13 @@ impl Model {
             check(unsafe { sys::sluice_model_plan(path.as_ptr(), options.as_ptr(), &mut plan) })?;
         } else {
             let source = source.lower()?;
-            // SAFETY: the same; what a reader points to is the library's from here on.
+            let panic = source.panic.clone();
+            // SAFETY: the same; a reader is used during the call only.
             let status =
                 unsafe { sys::sluice_source_plan(source.as_ptr(), options.as_ptr(), &mut plan) };
-            source.panic.check(status)?;
+            let result = check(status);
+            source.take_back();
+            panic.resume(result)?;
         }
         Ok(Plan::of(&plan))
     }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 /// Bytes that the host reads: an archive, an encrypted file, a network.
 pub trait ReadAt: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `offset`; how many, 0 only at the end. Called on several
-    /// of the library's threads at once. The buffer is zeroed.
+    /// of the library's threads at once, and must not use the model that it reads. The buffer is
+    /// zeroed.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -122,7 +123,8 @@ impl Source {
         }
     }
 
-    /// For one call of the library, which has to follow: it takes a reader over.
+    /// For one call of the library, which has to follow: opening takes a reader over, planning does
+    /// not, see take_back().
     pub(crate) fn lower(self) -> Result<LoweredSource> {
         let mut raw = sys::sluice_source {
             struct_size: struct_size::<sys::sluice_source>(),
@@ -193,6 +195,14 @@ impl LoweredSource {
     pub(crate) fn as_ptr(&self) -> *const sys::sluice_source {
         &self.raw
     }
+
+    /// After a call that has not taken the reader over, and reads no more.
+    pub(crate) fn take_back(self) {
+        if !self.raw.user_data.is_null() {
+            // SAFETY: it comes from lower(), and nobody else releases it.
+            unsafe { on_release(self.raw.user_data) };
+        }
+    }
 }
 
 /// What a reader's callbacks get; on_release() frees it.
@@ -229,6 +239,9 @@ unsafe extern "C" fn on_read(
         std::slice::from_raw_parts_mut(buffer.cast::<u8>(), bytes)
     };
     let mut answer = -i64::from(EIO);
+    if lock(&reader.panic).is_some() {
+        return answer; // until the panic has come out, it is not asked again
+    }
     let mut panic = None;
     caught(&mut panic, || {
         answer = match reader.reader.read_at(offset, buffer) {
