@@ -10,7 +10,6 @@
 #include "lib/base/aligned_buffer.h"
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
-#include "lib/format/bundle_output.h"
 #include "lib/format/bytes.h"
 #include "lib/format/checksum.h"
 #include "lib/format/sequential_output.h"
@@ -112,7 +111,7 @@ absl::Status CheckIdentity(const std::byte* header, const SessionIdentity& expec
                    HashToHex(expected.predictors));
 }
 
-absl::Status WriteAll(BundleOutput* file, absl::Span<const std::byte> header,
+absl::Status WriteAll(AtomicFile* file, absl::Span<const std::byte> header,
                       absl::Span<const std::byte> tokens, const SessionContent& content,
                       const KvCache& kv, const std::atomic<bool>& cancelled) {
   SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<SequentialOutput> out,
@@ -158,7 +157,7 @@ absl::Status WriteSessionFile(const std::string& path, const SessionIdentity& id
   for (size_t i = 0; i < content.tokens.size(); ++i) {
     StoreU32(static_cast<uint32_t>(content.tokens[i]), tokens.data() + i * kTokenBytes);
   }
-  auto file = BundleOutput::Create(path, 0);
+  auto file = AtomicFile::Create(path);
   if (!file.ok()) return AsStorageTrouble(file.status());
   absl::Status status = (*file)->Reserve(bytes.value());
   if (status.ok()) status = WriteAll(file->get(), header, tokens, content, kv, cancelled);
