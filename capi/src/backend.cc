@@ -6,7 +6,6 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
@@ -87,9 +86,7 @@ absl::Status Predict(const sluice_backend* handle, uint32_t layer, const float* 
                             b.Predict(layer, {x, info.d_model}));
     *count = active.size();
     if (active.size() > neurons.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("room for ", neurons.size(),
-                                                     " neurons was given, ", active.size(),
-                                                     " are needed"));
+      return TooLittleRoom(neurons.size(), "neurons", active.size());
     }
     std::copy(active.begin(), active.end(), neurons.begin());
     return absl::OkStatus();

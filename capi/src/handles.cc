@@ -102,4 +102,9 @@ absl::Status CheckArray(const void* pointer, size_t count, size_t element_bytes,
   return CheckNotNull(pointer, name);
 }
 
+absl::Status TooLittleRoom(size_t room, const char* what, size_t needed) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("room for ", room, " ", what, " was given, ", needed, " are needed"));
+}
+
 }  // namespace sluice::capi

@@ -117,6 +117,8 @@ absl::Status CheckNotNull(const void* pointer, const char* name);
 // The same for an array: NULL is fine for no elements. Refuses counts that no array can have.
 absl::Status CheckArray(const void* pointer, size_t count, size_t element_bytes,
                         const char* name);
+// kInvalidArgument: the caller's array does not hold what it is for.
+absl::Status TooLittleRoom(size_t room, const char* what, size_t needed);
 
 }  // namespace sluice::capi
 

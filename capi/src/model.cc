@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "capi/src/handles.h"
 #include "capi/src/options.h"
 #include "capi/src/status.h"
@@ -33,11 +32,6 @@ absl::Status Open(const char* path, const sluice_model_options* options, sluice_
   return absl::OkStatus();
 }
 
-absl::Status TooLittleRoom(const char* what, size_t room, size_t needed) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("room for ", room, " ", what, " was given, ", needed, " are needed"));
-}
-
 absl::Status Tokenize(const sluice_model* handle, absl::Span<const char> text, bool add_special,
                       absl::Span<int32_t> tokens, size_t* count) {
   SLUICE_RETURN_IF_ERROR(CheckNotNull(count, "token_count"));
@@ -49,7 +43,7 @@ absl::Status Tokenize(const sluice_model* handle, absl::Span<const char> text, b
       const std::vector<int32_t> ids,
       model->Tokenize(std::string(text.begin(), text.end()), add_special));
   *count = ids.size();
-  if (ids.size() > tokens.size()) return TooLittleRoom("tokens", tokens.size(), ids.size());
+  if (ids.size() > tokens.size()) return TooLittleRoom(tokens.size(), "tokens", ids.size());
   std::copy(ids.begin(), ids.end(), tokens.begin());
   return absl::OkStatus();
 }
@@ -64,7 +58,7 @@ absl::Status Detokenize(const sluice_model* handle, absl::Span<const int32_t> to
   SLUICE_ASSIGN_OR_RETURN(const std::string made, model->Detokenize(tokens));
   *text_bytes = made.size();
   if (made.size() >= text.size()) {
-    return TooLittleRoom("bytes", text.size(), made.size() + 1);
+    return TooLittleRoom(text.size(), "bytes", made.size() + 1);
   }
   std::memcpy(text.data(), made.c_str(), made.size() + 1);
   return absl::OkStatus();

@@ -3,7 +3,6 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "capi/src/handles.h"
 #include "capi/src/status.h"
@@ -21,9 +20,7 @@ absl::Status CopyTokens(const sluice_session* handle, absl::Span<int32_t> out, s
     const absl::Span<const int32_t> tokens = s.tokens();
     *count = tokens.size();
     if (tokens.size() > out.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("room for ", out.size(),
-                                                     " tokens was given, ", tokens.size(),
-                                                     " are needed"));
+      return TooLittleRoom(out.size(), "tokens", tokens.size());
     }
     std::copy(tokens.begin(), tokens.end(), out.begin());
     return absl::OkStatus();

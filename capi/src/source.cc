@@ -1,12 +1,11 @@
 // sluice_source_...
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "capi/src/handles.h"
 #include "capi/src/options.h"
+#include "capi/src/stage_callback.h"
 #include "capi/src/status.h"
 #include "capi/src/structs.h"
 #include "lib/base/status_macros.h"
@@ -15,12 +14,6 @@ namespace sluice::capi {
 namespace {
 
 constexpr char kName[] = "sluice_source";
-
-// Where progress goes, C's way; a null function wants none.
-struct StageCallback {
-  sluice_stage_fn function;
-  void* user_data;
-};
 
 // Calls the release of a reader that nothing has taken over.
 class ReleaseGuard {
@@ -92,15 +85,9 @@ absl::Status Open(const sluice_source* theirs, const sluice_model_options* optio
   SLUICE_ASSIGN_OR_RETURN(const ModelSource source, ReadSource(theirs, &c));
   SLUICE_RETURN_IF_ERROR(CheckNotNull(out, "model"));
   SLUICE_ASSIGN_OR_RETURN(const ModelOptions model_options, ReadModelOptions(options));
-  OpenProgress on_progress;
-  if (progress.function != nullptr) {
-    on_progress = [progress](const std::string& stage, double done) {
-      return progress.function(stage.c_str(), done, progress.user_data) == 0;
-    };
-  }
   release.Taken();
   SLUICE_ASSIGN_OR_RETURN(std::shared_ptr<FlashModel> model,
-                          FlashModel::Open(source, model_options, on_progress));
+                          FlashModel::Open(source, model_options, progress));
   *out = Models().Add(std::move(model));
   return absl::OkStatus();
 }

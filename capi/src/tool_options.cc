@@ -94,12 +94,6 @@ sluice_layer_quality ToC(const LayerQuality& layer) {
   return c;
 }
 
-bool StageCallback::operator()(const char* stage, uint64_t done, uint64_t total) const {
-  if (function == nullptr) return true;
-  const double share = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
-  return function(stage, share, user_data) == 0;
-}
-
 }  // namespace sluice::capi
 
 sluice_status sluice_train_options_init(sluice_train_options* options, size_t struct_size) {

@@ -2,8 +2,6 @@
 #ifndef SLUICE_CAPI_TOOL_OPTIONS_H_
 #define SLUICE_CAPI_TOOL_OPTIONS_H_
 
-#include <string>
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sluice/convert.h"
@@ -24,17 +22,6 @@ absl::StatusOr<ConvertOptions> ReadConvertOptions(const sluice_convert_options* 
 absl::Status WriteConvertReport(const ConvertReport& report, sluice_convert_report* theirs);
 absl::Status WriteEvaluation(const EvaluateReport& report, sluice_evaluation* theirs);
 sluice_layer_quality ToC(const LayerQuality& layer);
-
-// A progress callback, C's way; a null function never stops.
-struct StageCallback {
-  sluice_stage_fn function;
-  void* user_data;
-
-  bool operator()(const std::string& stage, double done) const {
-    return function == nullptr || function(stage.c_str(), done, user_data) == 0;
-  }
-  bool operator()(const char* stage, uint64_t done, uint64_t total) const;
-};
 
 }  // namespace sluice::capi
 

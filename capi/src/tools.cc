@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "capi/src/handles.h"
+#include "capi/src/stage_callback.h"
 #include "capi/src/status.h"
 #include "capi/src/structs.h"
 #include "capi/src/tool_options.h"
@@ -63,8 +64,7 @@ absl::Status Inspect(const char* path, absl::Span<char> json, size_t* json_bytes
   SLUICE_ASSIGN_OR_RETURN(const std::string made, InspectJson(path));
   *json_bytes = made.size();
   if (made.size() >= json.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("room for ", json.size(), " bytes was given, ",
-                                                   made.size() + 1, " are needed"));
+    return TooLittleRoom(json.size(), "bytes", made.size() + 1);
   }
   std::copy_n(made.c_str(), made.size() + 1, json.begin());
   return absl::OkStatus();
