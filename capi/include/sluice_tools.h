@@ -61,6 +61,7 @@ typedef struct sluice_layer_quality {
   double lookahead_precision;
 } sluice_layer_quality;
 
+/* Each sets every member to its default, as sluice_model_options_init(). Since ABI 1. */
 SLUICE_API sluice_status sluice_train_options_init(sluice_train_options* options,
                                                    size_t struct_size);
 SLUICE_API sluice_status sluice_convert_options_init(sluice_convert_options* options,

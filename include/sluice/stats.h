@@ -55,7 +55,7 @@ struct Stats {
   uint64_t prefill_bytes = 0;
   uint64_t reused_tokens = 0;   // of whole prompts: they were in the KV cache already
   uint64_t peak_rss_bytes = 0;  // of the process (VmHWM)
-  std::string engine;           // "uring", "pread"
+  std::string engine;           // "uring", "pread", "host": a read function of the host's
   std::string engine_reason;    // why this engine and this kind of I/O
   bool direct_io = false;
 };
