@@ -63,7 +63,7 @@ static void take_signal(struct chat* chat, int number, time_t* last_interrupt) {
     case SIGTSTP:
       if (chat->terminal.output) terminal_print(&chat->terminal, "\n");
       signals_stop();
-      input_clear(&chat->input);
+      if (chat->terminal.input) input_clear(&chat->input); /* the kernel dropped its half as well */
       show_prompt(chat);
       return;
     case SIGHUP:
