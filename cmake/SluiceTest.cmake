@@ -1,4 +1,5 @@
-# One ctest program. Labels: unit golden fault capi install fuzz examples swift tidy slow.
+# One ctest program. Labels: unit golden fault capi install fuzz examples swift python rust
+# tidy slow.
 #
 #   sluice_test(io_engine_test LABELS unit SOURCES io_engine_test.cc DEPS io)
 #

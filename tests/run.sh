@@ -10,8 +10,8 @@ werror=OFF
 [ -z "${CI:-}" ] || werror=ON  # a newer compiler's new warning should not stop a user
 
 # What runs on several threads; the rest would only take its time under the thread sanitizer.
-threaded="base_test io_engine_test io_uring_test io_batch_reader_test kernels_test
-  bundle_loader_test bundle_loader_fault_test same_bits_test session_test train_test
+threaded="base_test io_engine_test io_host_engine_test io_uring_test io_batch_reader_test
+  kernels_test bundle_loader_test bundle_loader_fault_test same_bits_test session_test train_test
   session_life_test weight_backend_fault_test
   capi_handles_test capi_make_predictors_model capi_test"
 

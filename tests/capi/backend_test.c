@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sluice_backend.h>
 
 #include "check.h"
 

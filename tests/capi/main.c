@@ -1,7 +1,6 @@
 /* Runs every C test: capi_test MODEL.flash MODEL_WITH_PREDICTORS.flash */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "check.h"

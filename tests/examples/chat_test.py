@@ -172,7 +172,7 @@ class AtATerminal(ChatTest):
         pressed = time.monotonic()
         terminal.send("\x03")
         terminal.wait_for(lambda: "(stopped)" in text())
-        self.assertLess(time.monotonic() - pressed, 1)
+        self.assertLess(time.monotonic() - pressed, 5)
         terminal.wait_for(lambda: text().endswith("> "))
         part = text().replace("\r\n", "\n").partition(LINE + "\n")[2].partition("\n(stopped)")[0]
         self.assertTrue(expected.startswith(part), part)
