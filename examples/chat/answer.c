@@ -251,10 +251,9 @@ void answer_run(struct stream* stream, struct terminal* terminal, int signals,
   terminal_begin_answer(terminal);
   draw(&run);
   start_and_pump(&run, signals, prompt, prompt_bytes, options);
-  /* A cancel that came when the answer before was just over counts for the next call, this one. */
-  if (answer->status == SLUICE_OK && answer->finish_reason == SLUICE_FINISH_CANCELLED &&
-      answer->tokens == 0 && !atomic_load(&stream->stop)) {
-    start_and_pump(&run, signals, prompt, prompt_bytes, options);
+  /* A cancel that came when the answer was just over must not meet the next call. */
+  if (atomic_load(&stream->stop)) {
+    sluice_session_prefill(stream->session, NULL, 0, NULL, NULL, NULL);
   }
   terminal_fresh_line(terminal);
   terminal_end_answer(terminal, 1);

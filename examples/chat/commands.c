@@ -62,10 +62,7 @@ static const char* file_of(struct chat* chat, const char* command, const char* a
 static void save(struct chat* chat, const char* argument) {
   const char* const path = file_of(chat, "/save", argument);
   if (path == NULL) return;
-  /* A cancel that came when an answer was just over counts for the next call, and is then gone. */
-  sluice_status status = sluice_session_save(chat->session, path);
-  if (status == SLUICE_CANCELLED) status = sluice_session_save(chat->session, path);
-  if (status != SLUICE_OK) {
+  if (sluice_session_save(chat->session, path) != SLUICE_OK) {
     chat_complain(chat, "not saved: %s", sluice_last_error_message());
     return;
   }
@@ -76,9 +73,7 @@ static void save(struct chat* chat, const char* argument) {
 static void load(struct chat* chat, const char* argument) {
   const char* const path = file_of(chat, "/load", argument);
   if (path == NULL) return;
-  sluice_status status = sluice_session_load(chat->session, path);
-  if (status == SLUICE_CANCELLED) status = sluice_session_load(chat->session, path); /* as above */
-  if (status != SLUICE_OK) {
+  if (sluice_session_load(chat->session, path) != SLUICE_OK) {
     chat_complain(chat, "not loaded: %s", sluice_last_error_message());
     return;
   }

@@ -118,7 +118,10 @@ class Session {
                                                             const GenerateOptions& options) = 0;
 
   // Makes the call that is running now, or the next one, return soon (within 100 ms on top of a
-  // read that the device has started): kCancelled, or finish_reason kCancelled. Any thread.
+  // read that the device has started): kCancelled, or finish_reason kCancelled. Any thread. Who
+  // cannot tell whether it came in time for the call that it was meant for calls Prefill() with no
+  // tokens afterwards: kCancelled if it was still to come (it is used up then), else
+  // kInvalidArgument.
   virtual void Cancel() = 0;
 
   // Back to position 0. The neuron window is the model's and stays warm.

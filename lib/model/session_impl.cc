@@ -73,6 +73,8 @@ absl::Status SessionImpl::Settle(absl::Status status) const {
 
 absl::Status SessionImpl::Prefill(absl::Span<const int32_t> tokens, absl::Span<float> last_logits,
                                   const PrefillOptions& options) {
+  // Before anything else: so that a call with no tokens takes back a cancellation.
+  if (cancelled()) return Settle(absl::CancelledError("cancelled"));
   SLUICE_RETURN_IF_ERROR(CheckTokens(tokens, position(), last_logits));
   const int64_t start = NowNs();
   const uint64_t bytes = context_->loader->stats().bytes;

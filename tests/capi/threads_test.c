@@ -149,6 +149,11 @@ static void cancel_ahead(sluice_model* model) {
   sluice_session_cancel(session);
   CHECK_STATUS(sluice_session_decode(session, 5, NULL), SLUICE_CANCELLED);
   CHECK_STATUS(sluice_session_decode(session, 5, NULL), SLUICE_OK);
+  sluice_session_cancel(session); /* and taken back */
+  CHECK_STATUS(sluice_session_prefill(session, NULL, 0, NULL, NULL, NULL), SLUICE_CANCELLED);
+  CHECK_STATUS(sluice_session_prefill(session, NULL, 0, NULL, NULL, NULL),
+               SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(sluice_session_decode(session, 5, NULL), SLUICE_OK);
   sluice_session_close(session);
 }
 

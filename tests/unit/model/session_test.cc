@@ -362,6 +362,15 @@ TEST_CASE("cancelling stops prefill and generation, and is used up", "[model]") 
     (*session)->Cancel();
     CHECK(absl::IsCancelled((*session)->Prefill(fixture.tokens, {})));
   }
+  SECTION("taken back by a call with no tokens") {
+    const std::vector<int32_t> full((*session)->context_tokens(), fixture.tokens[0]);
+    REQUIRE_OK((*session)->Prefill(full, {}));
+    (*session)->Cancel();
+    CHECK(absl::IsCancelled((*session)->Prefill({}, {})));
+    CHECK(absl::IsInvalidArgument((*session)->Prefill({}, {})));
+    CHECK((*session)->position() == full.size());
+    (*session)->Reset();
+  }
   SECTION("by the progress callback") {
     PrefillOptions prefill;
     uint32_t calls = 0;
