@@ -10,8 +10,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/model/flash_model_impl.h"
 #include "tests/support/catch.h"
-#include "tests/support/fault_engine.h"
-#include "tests/support/memory_engine.h"
+#include "tests/support/faulty_engines.h"
 #include "tests/support/tiny_model.h"
 
 namespace sluice {
@@ -321,13 +320,8 @@ TEST_CASE("storage that fails under a whole prompt leaves what it shared", "[mod
           {(reads_first + reads_all) / 2, false, {testing::FaultKind::kErrno, EBADF}});
     }
     std::shared_ptr<const testing::FaultCounts> counts;
-    auto model = FlashModelImpl::Open(
-        fixture.path, options, [&](std::shared_ptr<StorageFile>, absl::Span<const IoSegment>) {
-          auto engine = std::make_unique<testing::FaultEngine>(
-              std::make_unique<testing::MemoryEngine>(content), plan);
-          counts = engine->counts();
-          return engine;
-        });
+    auto model = FlashModelImpl::Open(fixture.path, options,
+                                      testing::FaultyEngines(content, plan, &counts));
     REQUIRE_OK(model);
     const auto session = SessionOf(**model);
     REQUIRE_OK(session->GenerateFromTokens(before, Generating(4)));

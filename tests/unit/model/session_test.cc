@@ -13,8 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/model/flash_model_impl.h"
 #include "tests/support/catch.h"
-#include "tests/support/fault_engine.h"
-#include "tests/support/memory_engine.h"
+#include "tests/support/faulty_engines.h"
 #include "tests/support/tiny_model.h"
 
 namespace sluice {
@@ -22,7 +21,6 @@ namespace {
 
 using testing::AllLogits;
 using testing::Fault;
-using testing::FaultEngine;
 using testing::FaultKind;
 using testing::FaultPlan;
 using testing::RandomTokens;
@@ -44,13 +42,8 @@ struct Fixture {
   // A model whose reads suffer `plan`.
   std::shared_ptr<FlashModelImpl> Open(const ModelOptions& options, const FaultPlan& plan,
                                        std::shared_ptr<const testing::FaultCounts>* counts) {
-    auto model = FlashModelImpl::Open(
-        path, options, [&](std::shared_ptr<StorageFile>, absl::Span<const IoSegment>) {
-          auto engine = std::make_unique<FaultEngine>(
-              std::make_unique<testing::MemoryEngine>(content), plan);
-          *counts = engine->counts();
-          return engine;
-        });
+    auto model =
+        FlashModelImpl::Open(path, options, testing::FaultyEngines(content, plan, counts));
     REQUIRE_OK(model);
     return *model;
   }

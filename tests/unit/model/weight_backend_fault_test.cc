@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "tests/support/fault_engine.h"
-#include "tests/support/memory_engine.h"
+#include "tests/support/faulty_engines.h"
 #include "tests/unit/model/backend_fixture.h"
 
 namespace sluice {
@@ -16,7 +15,6 @@ namespace {
 using testing::BackendFixture;
 using testing::BackendOf;
 using testing::Fault;
-using testing::FaultEngine;
 using testing::FaultKind;
 using testing::FaultPlan;
 using testing::ForwardByRows;
@@ -47,13 +45,7 @@ struct FaultyModel {
 
   FaultyModel(const BackendFixture& fixture, std::shared_ptr<const std::string> content,
               const ModelOptions& options, const FaultPlan& plan) {
-    model = fixture.Open(options,
-                         [&](std::shared_ptr<StorageFile>, absl::Span<const IoSegment>) {
-                           auto engine = std::make_unique<FaultEngine>(
-                               std::make_unique<testing::MemoryEngine>(content), plan);
-                           counts = engine->counts();
-                           return engine;
-                         });
+    model = fixture.Open(options, testing::FaultyEngines(std::move(content), plan, &counts));
   }
 };
 
