@@ -105,6 +105,10 @@ OrtStatus* Create(const OrtCustomOp*, const OrtApi*, const OrtKernelInfo* info,
     if (OrtStatus* status = Text(info, "model", &std::get<0>(key))) return status;
     std::get<1>(key) = IntOr(info, "dram_budget", 0);
     std::get<2>(key) = IntOr(info, "dense", 0);
+    if (std::get<1>(key) < 0) {
+      return Fail(ORT_INVALID_ARGUMENT,
+                  "dram_budget is " + std::to_string(std::get<1>(key)) + ", less than nothing");
+    }
     auto kernel = std::make_unique<Kernel>();
     if (OrtStatus* status = FindOrOpen(key, &kernel->ffn)) return status;
     const int64_t layer = IntOr(info, "layer", -1);
@@ -213,6 +217,25 @@ const OrtCustomOp* Operator() {
   return &op;
 }
 
+// The domain, made at the first call. It stays: sessions refer to it, and nothing says when the
+// last one is gone.
+OrtStatus* Domain(OrtCustomOpDomain** found) {
+  static std::mutex mutex;
+  static OrtCustomOpDomain* domain = nullptr;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (domain == nullptr) {
+    OrtCustomOpDomain* made = nullptr;
+    if (OrtStatus* status = ort->CreateCustomOpDomain("sluice", &made)) return status;
+    if (OrtStatus* status = ort->CustomOpDomain_Add(made, Operator())) {
+      ort->ReleaseCustomOpDomain(made);
+      return status;
+    }
+    domain = made;
+  }
+  *found = domain;
+  return nullptr;
+}
+
 }  // namespace
 
 // What ONNX Runtime calls when a host registers this library.
@@ -223,8 +246,6 @@ RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
     return base->GetApi(1)->CreateStatus(ORT_FAIL, "SluiceFfn needs ONNX Runtime 1.16 or later");
   }
   OrtCustomOpDomain* domain = nullptr;
-  if (OrtStatus* status = ort->CreateCustomOpDomain("sluice", &domain)) return status;
-  // The domain stays: sessions refer to it, and nothing says when the last one is gone.
-  if (OrtStatus* status = ort->CustomOpDomain_Add(domain, Operator())) return status;
+  if (OrtStatus* status = Domain(&domain)) return status;
   return ort->AddCustomOpDomain(options, domain);
 }

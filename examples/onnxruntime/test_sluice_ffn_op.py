@@ -88,6 +88,7 @@ def test_layers_in_a_graph(operator, bundle):
 @pytest.mark.parametrize("attributes, message", [
     ({"layer": LAYERS}, "no layer 8"),
     ({"layer": 0, "dram_budget": 1000}, "floor"),
+    ({"layer": 0, "dram_budget": -1}, "dram_budget is -1"),
     ({"layer": 0, "model": "none.flash"}, "none.flash"),
 ])
 def test_bad_attributes(operator, bundle, attributes, message):

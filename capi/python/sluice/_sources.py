@@ -51,14 +51,13 @@ class Reader:
 class _Seekable:
     """A seekable file: one position, so one read at a time."""
 
-    def __init__(self, file: IO[bytes], start: int) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._start = start
         self._lock = threading.Lock()
 
     def read_at(self, offset: int, size: int) -> bytes:
         with self._lock:
-            self._file.seek(self._start + offset)
+            self._file.seek(offset)
             return self._file.read(size)
 
 
@@ -88,8 +87,10 @@ def _length_of(source: Any, offset: int) -> int:
         size = getattr(source, "size", None)
         if size is None:
             raise InvalidArgument("give length=, or an object with a size")
-        return unsigned("size", size() if callable(size) else size, 64) - offset
-    return int(source.seek(0, os.SEEK_END)) - offset
+        end = unsigned("size", size() if callable(size) else size, 64)
+    else:
+        end = int(source.seek(0, os.SEEK_END))
+    return unsigned("the length behind the offset", end - offset, 64)
 
 
 class OpenSource:
@@ -98,7 +99,6 @@ class OpenSource:
     def __init__(self, source: Any, offset: int, length: Optional[int], threads: int) -> None:
         self.c = s.CSource()
         self.reader: Optional[Reader] = None
-        self.plain_path: Optional[bytes] = None
         self._number = 0
         self.c.offset = unsigned("offset", offset, 64)
         if length is not None:
@@ -114,8 +114,7 @@ class OpenSource:
     def _path(self, source: Any, offset: int, length: Optional[int]) -> None:
         if offset or length is not None:
             raise InvalidArgument("a path has no offset and length: open the file and give that")
-        self.plain_path = path_bytes(source)
-        self.c.kind, self.c.path = s.SOURCE_PATH, self.plain_path
+        self.c.kind, self.c.path = s.SOURCE_PATH, path_bytes(source)
 
     def _descriptor(self, fd: int) -> None:
         self.c.kind, self.c.fd = s.SOURCE_FD, unsigned("a descriptor", fd, 31)
@@ -128,7 +127,7 @@ class OpenSource:
         if hasattr(source, "read_at"):
             self._reader(source.read_at, source, offset)
         elif hasattr(source, "read") and hasattr(source, "seek"):
-            self._reader(_Seekable(source, 0).read_at, source, offset)
+            self._reader(_Seekable(source).read_at, source, offset)
         else:
             raise TypeError("a source is a path, a descriptor, a binary file that can seek, or an "
                             f"object with read_at(offset, size), not {type(source).__name__}")

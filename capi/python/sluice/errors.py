@@ -1,7 +1,7 @@
 """What goes wrong, as exceptions: one for each status of the C ABI.
 
-Each is also the built-in exception that a Python program would expect, so ``except
-FileNotFoundError`` and ``except MemoryError`` do what they say.
+Each is also the built-in exception that a Python program would expect, where Python has one: so
+``except FileNotFoundError`` and ``except MemoryError`` do what they say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Text that is being generated: an iterator over its pieces, for `for` and `async for`.
 
 The library generates on a thread of its own and waits after each piece until the next is asked
-for. So what a loop has seen when it ends is what the session holds, whichever way it ends.
+for. So whichever way a loop ends, the session holds what it has seen but for the last token: that
+one the next generate() feeds first, and prefill() or decode() drops it.
 """
 
 from __future__ import annotations
@@ -83,9 +84,11 @@ class Run:
         self._processor = processor
         self._logits: Optional[FloatArray] = None
         self._logprobs: Tuple[Optional[float], Tuple[TokenLogprob, ...]] = (None, ())
-        self._lock = threading.Lock()
+        # Garbage may be collected anywhere, the holder of this lock included, and stop() be called by
+        # it. For the same reason a queue, whose put() may interrupt itself, and no semaphore.
+        self._lock = threading.RLock()
         self._waits = False  # in on_token(), for the next piece to be asked for
-        self._go_on = threading.Semaphore(0)
+        self._go_on: "queue.SimpleQueue[None]" = queue.SimpleQueue()
 
     # ---- on the library's thread
 
@@ -122,7 +125,7 @@ class Run:
         with self._lock:
             self._waits = True
         self._put(Piece(token if token >= 0 else None, text, logprob, best))
-        self._go_on.acquire()
+        self._go_on.get()
         with self._lock:
             self._waits = False
 
@@ -150,7 +153,7 @@ class Run:
         forget(self.number)
 
     def go_on(self) -> None:
-        self._go_on.release()
+        self._go_on.put(None)
 
     def stop(self, cancel: Callable[[], None]) -> None:
         """Ends it soon. `cancel` is for when the library is computing: left for a session that does
@@ -160,7 +163,7 @@ class Run:
             if self.end is None and not self._waits:
                 self.cancelled = True
                 cancel()
-        self._go_on.release()
+        self._go_on.put(None)
 
 
 def _on_token(token: int, text: int, size: int, number: Optional[int]) -> int:

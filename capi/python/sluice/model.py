@@ -14,7 +14,7 @@ from ._handle import Owner
 from ._library import check, library
 from ._options import IntArray, ModelOptions, Tokens, address, byref, model_options, token_array
 from ._sources import OpenSource, Reader
-from .errors import SluiceError
+from .errors import BadState, Cancelled, InvalidArgument, SluiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -69,6 +69,27 @@ def _info_of(c: s.CModelInfo) -> ModelInfo:
     return s.to_dataclass(ModelInfo, c, eos_ids=tuple(c.eos_ids[:min(c.eos_count, 7)]))
 
 
+def _attach_cause(error: BaseException, reader: Optional[Reader]) -> None:
+    """An error that a reader's exception led to says so; Ctrl-C in it is raised in its place.
+
+    A read that was repeated with success leaves an exception behind: no cause of what storage has
+    nothing to do with.
+    """
+    unrelated = (InvalidArgument, BadState, Cancelled)
+    if reader is None or not isinstance(error, SluiceError) or isinstance(error, unrelated):
+        return
+    cause, reader.error = reader.error, None
+    if cause is None:
+        return
+    if isinstance(cause, Exception):
+        error.__cause__ = cause
+        return
+    try:
+        raise cause from None
+    finally:
+        del cause  # its traceback refers to this frame
+
+
 class Model(Owner):
     """An open model.
 
@@ -94,32 +115,30 @@ class Model(Owner):
         c_options = model_options(options)
         origin = OpenSource(source, offset, length, read_threads)
         self._reader: Optional[Reader] = origin.reader
-        out = ctypes.c_void_p()
-        if origin.plain_path is not None and progress is None:
-            check(library().sluice_model_open(origin.plain_path, byref(c_options), byref(out)))
-        else:
-            self._open(origin, c_options, out, progress)
-        assert out.value is not None
-        self._own(out.value)
         self._info: Optional[ModelInfo] = None
+        self._open(origin, c_options, progress)
 
-    def _open(self, origin: OpenSource, c_options: s.CModelOptions, out: ctypes.c_void_p,
+    def _open(self, origin: OpenSource, c_options: s.CModelOptions,
               progress: Optional[StageCallback]) -> None:
-        with Blocking(progress) as call:
-            try:
-                call.check(library().sluice_source_open(origin.lend(), byref(c_options),
-                                                        byref(out), STAGE, call.number))
-            except SluiceError as error:
-                origin.take_back()
-                raise self._with_cause(error)
-            except BaseException:  # the callback's, or Ctrl-C: too late to stop opening, maybe
-                library().sluice_model_close(out)
-                raise
+        out = ctypes.c_void_p()
+        try:
+            with Blocking(progress) as call:
+                call.check(library().sluice_source_open(origin.lend(), byref(c_options), byref(out),
+                                                        STAGE, call.number))
+                assert out.value is not None
+                self._own(out.value)
+        except BaseException as error:
+            # Also where it has opened: Ctrl-C, or the callback's exception, came too late for that.
+            self.close()
+            if out.value is not None:
+                library().sluice_model_close(out)  # nothing, when the line above did it
+            origin.take_back()
+            _attach_cause(error, self._reader)
+            raise
 
     def _with_cause(self, error: SluiceError) -> SluiceError:
         """An error that a reader's exception led to says so."""
-        if self._reader is not None and self._reader.error is not None:
-            error.__cause__, self._reader.error = self._reader.error, None
+        _attach_cause(error, self._reader)
         return error
 
     def _check(self, status: int) -> None:
@@ -135,13 +154,13 @@ class Model(Owner):
         c_options = model_options(options)
         origin = OpenSource(source, offset, length, read_threads)
         plan = s.CMemoryPlan()
-        if origin.plain_path is not None:
-            check(library().sluice_model_plan(origin.plain_path, byref(c_options), byref(plan)))
-        else:
-            try:
-                check(library().sluice_source_plan(origin.lend(), byref(c_options), byref(plan)))
-            finally:
-                origin.take_back()
+        try:
+            check(library().sluice_source_plan(origin.lend(), byref(c_options), byref(plan)))
+        except SluiceError as error:
+            _attach_cause(error, origin.reader)
+            raise
+        finally:
+            origin.take_back()
         return _plan_of(plan)
 
     @property

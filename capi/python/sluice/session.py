@@ -17,7 +17,7 @@ from ._library import check, library, path_bytes
 from ._options import (
     FloatArray, IntArray, Path, Tokens, address, byref, result_array, token_array, unsigned,
 )
-from .errors import BadState, SluiceError
+from .errors import BadState, Cancelled, SluiceError
 from .generation import ON_DONE, ON_LOGITS, ON_LOGPROBS, ON_TOKEN, Generation, LogitsProcessor, Run
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Session(Owner):
         self._model = model
         self._vocab_size = model.info.vocab_size
         self._run: Optional[Run] = None
+        self._owes_cancellation = False  # one that came too late waits for a call to stop
 
     @property
     def model(self) -> "Model":
@@ -91,7 +92,7 @@ class Session(Owner):
     def _check(self, status: int) -> None:
         self._model._check(status)
 
-    def _ready(self) -> int:
+    def _settled(self) -> int:
         """The handle, once a generation that was stopped is over."""
         handle = self._handle()
         run = self._run
@@ -99,15 +100,30 @@ class Session(Owner):
             run.finished.wait()
             self._run = None
             if run.cancelled and run.end is not None and not run.end.cancelled:
-                self._use_up_cancellation(handle)
+                self._owes_cancellation = True
         return handle
 
-    def _use_up_cancellation(self, handle: int) -> None:
-        """It came when the generation had just ended by itself, and would stop the next call."""
+    def _ready(self) -> int:
+        """The handle, for calls that need the session to themselves."""
+        handle = self._settled()
+        # The library knows only once the thread of the generation has called it.
+        if self._run is not None and not self._run.finished.is_set():
+            raise BadState("another generation of this session is not over: close() it first")
+        if self._owes_cancellation and self._use_up_cancellation(handle):
+            self._owes_cancellation = False
+        return handle
+
+    def _use_up_cancellation(self, handle: int) -> bool:
+        """It came when the generation had just ended by itself, and would stop the next call.
+
+        False: this one was refused before it began, since the context is full; nothing is computed
+        then, and so nothing stopped, until there is room again.
+        """
         token = ctypes.c_int32(0)
         with Blocking(_refuse) as call:
-            library().sluice_session_prefill(handle, ctypes.addressof(token), 1, None, PROGRESS,
-                                             call.number)
+            status = library().sluice_session_prefill(handle, ctypes.addressof(token), 1, None,
+                                                      PROGRESS, call.number)
+        return bool(status == Cancelled.code)
 
     # ---- tokens
 
@@ -162,8 +178,6 @@ class Session(Owner):
             top_logprobs=unsigned("top_logprobs", top_logprobs, 32))
         _set_stop(options, [stop] if isinstance(stop, str) else list(stop))
         handle = self._ready()
-        if self._run is not None and not self._run.finished.is_set():
-            raise BadState("another generation of this session is not over: close() it first")
         run = Run(on_logits)
         if on_logits is not None:
             options.on_logits = ON_LOGITS
@@ -186,7 +200,7 @@ class Session(Owner):
     @property
     def position(self) -> int:
         """Tokens in the KV cache, as of the last call that has returned."""
-        return int(library().sluice_session_position(self._ready()))
+        return int(library().sluice_session_position(self._settled()))
 
     @property
     def tokens(self) -> IntArray:
@@ -221,7 +235,7 @@ class Session(Owner):
     @property
     def stats(self) -> Stats:
         stats = s.CStats()
-        self._check(library().sluice_session_stats_copy(self._ready(), byref(stats)))
+        self._check(library().sluice_session_stats_copy(self._settled(), byref(stats)))
         return s.to_dataclass(Stats, stats)
 
     def reset_stats(self) -> None:
@@ -239,10 +253,10 @@ class Session(Owner):
 
     def close(self) -> None:
         """Closes it; a call that runs is cancelled and waited for. Any thread, at any time."""
-        run = self._run
+        handle, run = self._value, self._run  # once: another thread may be closing it, too
         waits = run is not None and not run.finished.is_set()
-        if waits and not self.closed and self._process == os.getpid():
-            self.cancel()  # it may be waiting for its reader
+        if handle is not None and run is not None and waits and self._process == os.getpid():
+            run.stop(lambda: library().sluice_session_cancel(handle))  # it may wait for its reader
         super().close()
 
     def __repr__(self) -> str:

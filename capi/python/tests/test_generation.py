@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import time
 import weakref
@@ -79,12 +80,58 @@ def test_close_and_busy(session):
     session.decode(2)
 
 
+def test_busy_from_the_beginning(session, monkeypatch):
+    """Also before the thread that generates from tokens has come to call the library."""
+    let_go = threading.Event()
+
+    class Late(threading.Thread):
+        def run(self):
+            let_go.wait()
+            super().run()
+
+    monkeypatch.setattr("sluice.session.threading.Thread", Late)
+    generation = session.generate([2, 3], max_tokens=2)
+    try:
+        for call in (lambda: session.decode(2), lambda: session.prefill([2]), session.reset,
+                     lambda: session.rewind(0), session.clone, session.reset_stats,
+                     lambda: session.save("none/none"), lambda: session.load("none"),
+                     lambda: session.tokens, lambda: session.generate([2])):
+            with pytest.raises(sluice.BadState):
+                call()
+        assert session.position == 0 and session.stats.tokens == 0
+    finally:
+        let_go.set()
+    assert len([piece for piece in generation if piece.token is not None]) == 2
+    session.decode(2)
+
+
+def test_collected_by_its_own_thread(session):
+    """Garbage is collected wherever memory is taken, locks of ours held or not."""
+    generation = session.generate(PROMPT, max_tokens=100)
+    next(generation)
+    run = generation._run
+    generation.cycle = generation
+    del generation
+
+    def collect():
+        with run._lock:
+            gc.collect()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive() and run.stopped
+    session.reset()
+
+
 def test_close_during_prefill(session):
     begin = time.monotonic()
+    words = "the " * 200
     for _ in range(5):
-        session.generate([2] * 200, max_tokens=1).close()
-        session.generate("the " * 200, max_tokens=1).close()
-    assert session.position in (0, 200, 201) or session.position < 256
+        for prompt, count in (([2] * 200, 200), (words, len(session.model.tokenize(words)))):
+            session.reset()
+            session.generate(prompt, max_tokens=1).close()
+            assert session.position in (0, count)  # all of the prompt or nothing
     assert time.monotonic() - begin < 20
 
 
@@ -105,6 +152,25 @@ def test_session_closed_in_the_loop(shared_model):
     next(generation)
     session.close()
     assert list(generation) == [] and generation.finish_reason == "cancelled"
+
+
+def test_session_closed_by_two_at_once(shared_model, monkeypatch):
+    session = shared_model.session()
+    generation = session.generate(PROMPT, max_tokens=100)
+    next(generation)
+    getpid, others = os.getpid, []
+
+    def other_is_faster():
+        if not others:
+            others.append(threading.Thread(target=session.close))
+            others[0].start()
+            others[0].join()
+        return getpid()
+
+    monkeypatch.setattr(os, "getpid", other_is_faster)
+    session.close()
+    monkeypatch.undo()
+    assert others and session.closed and list(generation) == []
 
 
 def test_cancel(session, expected):
@@ -131,8 +197,9 @@ def test_cancel_while_it_computes(session):
     canceller.join()
 
 
-def test_cancel_that_comes_too_late(session, expected, monkeypatch):
-    """The generation has just ended by itself: the next call must not pay for it."""
+@pytest.fixture
+def cancel_too_late(session, monkeypatch):
+    """Generates to the end, and cancels between that and the news of it."""
     on_done = generation_module.Run.on_done
     ended = threading.Event()
 
@@ -142,14 +209,36 @@ def test_cancel_that_comes_too_late(session, expected, monkeypatch):
         on_done(run, *arguments)
 
     monkeypatch.setattr(generation_module.Run, "on_done", late)
-    generation = session.generate(PROMPT, max_tokens=2)
-    canceller = threading.Thread(target=lambda: (ended.wait(), session.cancel()))
-    canceller.start()
-    assert [piece.token for piece in generation][:2] == expected[:2]
-    canceller.join()
+
+    def generate(prompt, count):
+        canceller = threading.Thread(target=lambda: (ended.wait(), session.cancel()))
+        generation = session.generate(prompt, max_tokens=count)
+        canceller.start()
+        tokens = [piece.token for piece in generation if piece.token is not None]
+        canceller.join()
+        assert len(tokens) == count and generation._run.cancelled
+        return tokens
+
+    return generate
+
+
+def test_cancel_that_comes_too_late(session, expected, cancel_too_late):
+    """The generation has just ended by itself: the next call must not pay for it."""
+    assert cancel_too_late(PROMPT, 2) == expected[:2]
     position = session.position
     session.decode(2)
     assert session.position == position + 1
+
+
+def test_cancel_that_comes_too_late_when_the_context_is_full(session, cancel_too_late):
+    cancel_too_late([2] * 250, 7)
+    assert session.position == 256
+    for _ in range(2):
+        with pytest.raises(sluice.InvalidArgument, match="context"):
+            session.decode(2)
+    session.rewind(100)
+    session.decode(2)
+    assert session.position == 101
 
 
 def test_bad_arguments(session):

@@ -1,8 +1,10 @@
 """Models: options, plans, tokens, and everywhere they can be opened from."""
 
+import errno
 import gc
 import io
 import os
+import signal
 import threading
 import weakref
 
@@ -221,9 +223,110 @@ def test_object_that_fails_at_once(model_path):
     with pytest.raises(sluice.IoError) as caught:
         sluice.Model(storage)
     assert isinstance(caught.value.__cause__, ConnectionError)
+    with pytest.raises(sluice.IoError) as caught:
+        sluice.Model.plan_for(storage)
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+    def interrupted(offset, size):
+        raise KeyboardInterrupt
+
+    storage.read_at = interrupted
+    for use in (sluice.Model.plan_for, sluice.Model):
+        with pytest.raises(KeyboardInterrupt):
+            use(storage)
     for nothing in (object(), 1.5, None, True):
         with pytest.raises(TypeError):
             sluice.Model(nothing)
+
+
+def test_cause_is_not_of_another_failure(model_path):
+    """What a read that was repeated left behind explains no mistake of the caller's."""
+    storage = Storage(model_path)
+    read_at, failed = storage.read_at, []
+
+    def interrupted_once(offset, size):
+        if not failed:
+            failed.append(True)
+            raise InterruptedError(errno.EINTR, "once more")
+        return read_at(offset, size)
+
+    storage.read_at = interrupted_once
+    with sluice.Model(storage, **SMALL) as model, model.session() as session:
+        assert failed
+        for mistake, kind in ((lambda: session.prefill([4096]), sluice.InvalidArgument),
+                              (model.session, sluice.BadState),
+                              (lambda: (session.cancel(), session.decode(2)), sluice.Cancelled)):
+            with pytest.raises(kind) as caught:
+                mistake()
+            assert caught.value.__cause__ is None
+
+
+def test_object_shorter_than_the_offset():
+    class Short(Storage):
+        def __init__(self):
+            self.size = 10
+
+    for short in (io.BytesIO(b"0123456789"), Short()):
+        for use in (sluice.Model, sluice.Model.plan_for):
+            with pytest.raises(sluice.InvalidArgument, match="behind the offset is -1;"):
+                use(short, offset=11)
+
+
+@pytest.fixture
+def closed_models(monkeypatch):
+    """Handles of models as they are opened and closed: those that leak are what is left."""
+    from sluice._library import library
+
+    real_open, real_close = library().sluice_source_open, library().sluice_model_close
+    held = set()
+    after = []  # called when one has opened
+
+    def opens(source, options, out, *more):
+        status = real_open(source, options, out, *more)
+        if status == 0:
+            held.add(out._obj.value)
+            for call in after:
+                call(*more)
+        return status
+
+    def closes(handle):
+        real_close(handle)
+        held.discard(getattr(handle, "value", handle))
+
+    monkeypatch.setattr(library(), "sluice_source_open", opens)
+    monkeypatch.setattr(library(), "sluice_model_close", closes)
+    return held, after
+
+
+@pytest.mark.parametrize("of", ["path", "reader"])
+def test_control_c_when_it_has_opened(model_path, closed_models, of):
+    """Too late to stop it: nothing of the model is left all the same."""
+    held, after = closed_models
+    after.append(lambda *_: signal.raise_signal(signal.SIGINT))
+    source = model_path if of == "path" else Storage(model_path)
+    with pytest.raises(KeyboardInterrupt):
+        sluice.Model(source, **SMALL)
+    assert not held
+
+
+@pytest.mark.parametrize("error", [sluice.BadState("mine"), LookupError("mine")])
+def test_exception_of_progress_when_it_has_opened(model_path, closed_models, error):
+    held, after = closed_models
+    after.append(lambda function, number: function(b"read", 1.0, number))
+    storage = Storage(model_path)
+    alive = weakref.ref(storage)
+
+    def progress(stage, done):
+        if held:
+            raise error
+
+    with pytest.raises(type(error), match="mine"):
+        sluice.Model(storage, progress=progress, **SMALL)
+    assert not held
+    del storage
+    error.__traceback__ = None
+    gc.collect()
+    assert alive() is None
 
 
 def test_progress_of_opening(model_path):
