@@ -37,6 +37,10 @@ cp -R "$source/capi/python" "$work/package"
   exit 1
 }
 ls "$work"/sluice-*-py3-none-any.whl
+"$python" -m zipfile -l "$work"/sluice-*-py3-none-any.whl | grep -q LICENSE || {
+  echo "the wheel has no licence text"
+  exit 1
+}
 "$work/venv/bin/python" -m pip install --no-deps --no-index "$work"/sluice-*.whl \
   >"$work/pip.log" 2>&1 || { cat "$work/pip.log"; exit 1; }
 

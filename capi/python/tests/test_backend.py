@@ -171,5 +171,5 @@ def test_stats(backend, x):
 
 
 def test_a_session_needs_more(ffn_model):
-    with pytest.raises(sluice.SluiceError):
-        ffn_model.session().prefill([2])
+    with pytest.raises(sluice.BadState, match="ffn_only"):
+        ffn_model.session()

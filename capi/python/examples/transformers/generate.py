@@ -5,7 +5,7 @@ usage: generate.py CHECKPOINT BUNDLE [--prompt TEXT] [--max-tokens N] [--dram-bu
 
 CHECKPOINT is the Hugging Face folder, BUNDLE what `sluice convert CHECKPOINT BUNDLE` made of it.
 With --plain the feed-forward layers are transformers' own: what comes out, and what memory that
-takes, to compare. Needs torch, transformers, safetensors.
+takes, to compare. Needs torch, transformers (4.56 or later), safetensors.
 """
 
 import argparse
