@@ -84,8 +84,8 @@ class Run:
         self._processor = processor
         self._logits: Optional[FloatArray] = None
         self._logprobs: Tuple[Optional[float], Tuple[TokenLogprob, ...]] = (None, ())
-        # Garbage may be collected anywhere, the holder of this lock included, and stop() be called by
-        # it. For the same reason a queue, whose put() may interrupt itself, and no semaphore.
+        # Garbage may be collected anywhere, also while this lock is held, and stop() be called by
+        # that. For the same reason a queue, whose put() may interrupt itself, and no semaphore.
         self._lock = threading.RLock()
         self._waits = False  # in on_token(), for the next piece to be asked for
         self._go_on: "queue.SimpleQueue[None]" = queue.SimpleQueue()
