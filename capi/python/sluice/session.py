@@ -17,7 +17,7 @@ from ._library import check, library, path_bytes
 from ._options import (
     FloatArray, IntArray, Path, Tokens, address, byref, result_array, token_array, unsigned,
 )
-from .errors import BadState, Cancelled, SluiceError
+from .errors import BadState, SluiceError
 from .generation import ON_DONE, ON_LOGITS, ON_LOGPROBS, ON_TOKEN, Generation, LogitsProcessor, Run
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ class Session(Owner):
         self._model = model
         self._vocab_size = model.info.vocab_size
         self._run: Optional[Run] = None
-        self._owes_cancellation = False  # one that came too late waits for a call to stop
 
     @property
     def model(self) -> "Model":
@@ -99,8 +98,10 @@ class Session(Owner):
         if run is not None and run.stopped and run.thread != threading.get_ident():
             run.finished.wait()
             self._run = None
-            if run.cancelled and run.end is not None and not run.end.cancelled:
-                self._owes_cancellation = True
+            if run.cancelled:
+                # It may have come when the generation had just ended by itself: taken back, so that
+                # it does not stop the next call.
+                library().sluice_session_prefill(handle, None, 0, None, s.ProgressFn(), None)
         return handle
 
     def _ready(self) -> int:
@@ -109,21 +110,7 @@ class Session(Owner):
         # The library knows only once the thread of the generation has called it.
         if self._run is not None and not self._run.finished.is_set():
             raise BadState("another generation of this session is not over: close() it first")
-        if self._owes_cancellation and self._use_up_cancellation(handle):
-            self._owes_cancellation = False
         return handle
-
-    def _use_up_cancellation(self, handle: int) -> bool:
-        """It came when the generation had just ended by itself, and would stop the next call.
-
-        False: this one was refused before it began, since the context is full; nothing is computed
-        then, and so nothing stopped, until there is room again.
-        """
-        token = ctypes.c_int32(0)
-        with Blocking(_refuse) as call:
-            status = library().sluice_session_prefill(handle, ctypes.addressof(token), 1, None,
-                                                      PROGRESS, call.number)
-        return bool(status == Cancelled.code)
 
     # ---- tokens
 
@@ -261,10 +248,6 @@ class Session(Owner):
 
     def __repr__(self) -> str:
         return "<sluice.Session, closed>" if self.closed else f"<sluice.Session at {self.position}>"
-
-
-def _refuse(done: int, total: int) -> None:
-    raise StopIteration
 
 
 def _set_stop(options: s.CGenerateOptions, stop: List[str]) -> None:
