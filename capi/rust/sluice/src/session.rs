@@ -8,8 +8,6 @@ use crate::stats::Stats;
 use crate::text::c_path;
 use crate::tokens::Tokens;
 use sluice_sys as sys;
-use std::cell::Cell;
-use std::marker::PhantomData;
 use std::os::raw::c_void;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -22,11 +20,10 @@ pub struct Session {
     handle: NonNull<sys::sluice_session>,
     vocab_size: usize,
     reader_panic: ReaderPanic,
-    /// One thread at a time: not Sync.
-    _one_thread: PhantomData<Cell<()>>,
 }
 
 // SAFETY: the handle is a number, and the library lets a session be used and closed on any thread.
+// On one at a time: the handle's type keeps it from being Sync.
 unsafe impl Send for Session {}
 
 impl Drop for Session {
@@ -45,7 +42,7 @@ impl Session {
     ) -> Result<Session> {
         let handle = NonNull::new(handle)
             .ok_or_else(|| Error::new(ErrorCode::Internal, "a session without a handle"))?;
-        Ok(Session { handle, vocab_size, reader_panic, _one_thread: PhantomData })
+        Ok(Session { handle, vocab_size, reader_panic })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::sluice_session {
