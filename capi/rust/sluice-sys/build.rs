@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let result = match folder("SLUICE_LIB_DIR") {
         Some(lib_dir) => use_folder(&lib_dir),
         None if feature("VENDORED") => build_sources(),
-        None => ask_pkg_config(None),
+        None => ask_pkg_config(None, feature("STATIC")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,7 +50,7 @@ fn use_folder(lib_dir: &Path) -> Result<(), String> {
     }
     if feature("STATIC") {
         // The archive's own dependencies are in the sluice.pc that was installed beside it.
-        return ask_pkg_config(Some(&lib_dir.join("pkgconfig")));
+        return ask_pkg_config(Some(&lib_dir.join("pkgconfig")), true);
     }
     println!("cargo:rustc-link-search=native={}", lib_dir.display());
     println!("cargo:rustc-link-lib=dylib=sluice");
@@ -75,8 +75,9 @@ fn check_abi(include_dir: &Path) -> Result<(), String> {
     }
 }
 
-/// Adds what pkg-config says about `sluice`, looking in `first` before elsewhere.
-fn ask_pkg_config(first: Option<&Path>) -> Result<(), String> {
+/// Adds what pkg-config says about `sluice`, looking in `first` before elsewhere; `archive`: about
+/// the static library and what it needs.
+fn ask_pkg_config(first: Option<&Path>, archive: bool) -> Result<(), String> {
     let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
     let mut command = Command::new(&program);
     if let Some(first) = first {
@@ -85,7 +86,7 @@ fn ask_pkg_config(first: Option<&Path>) -> Result<(), String> {
         let joined = env::join_paths(folders).map_err(|error| error.to_string())?;
         command.env("PKG_CONFIG_PATH", joined);
     }
-    if feature("STATIC") {
+    if archive {
         command.arg("--static");
     }
     command.args(["--libs", "--cflags", &format!("sluice >= {}", AT_LEAST)]);
@@ -99,19 +100,18 @@ fn ask_pkg_config(first: Option<&Path>) -> Result<(), String> {
             String::from_utf8_lossy(&output.stderr)
         ));
     }
-    pass_on_flags(&String::from_utf8_lossy(&output.stdout));
+    pass_on_flags(&String::from_utf8_lossy(&output.stdout), archive);
     Ok(())
 }
 
 /// From flags of the C compiler to what cargo understands.
-fn pass_on_flags(flags: &str) {
+fn pass_on_flags(flags: &str, archive: bool) {
     for flag in flags.split_whitespace() {
         if let Some(path) = flag.strip_prefix("-L") {
             println!("cargo:rustc-link-search=native={}", path);
             println!("cargo:lib={}", path);
         } else if let Some(name) = flag.strip_prefix("-l") {
-            let of_archive = feature("STATIC") && name == "sluice";
-            let kind = if of_archive { "static" } else { "dylib" };
+            let kind = if archive && name == "sluice" { "static" } else { "dylib" };
             println!("cargo:rustc-link-lib={}={}", kind, name);
         } else if let Some(path) = flag.strip_prefix("-I") {
             println!("cargo:include={}", path);
@@ -145,7 +145,11 @@ fn build_sources() -> Result<(), String> {
     let jobs = env::var("NUM_JOBS").unwrap_or_else(|_| "1".to_string());
     run(cmake().arg("--build").arg(&build).args(["--parallel", &jobs]))?;
     run(cmake().arg("--install").arg(&build))?;
-    ask_pkg_config(Some(&prefix.join("lib/pkgconfig")))
+    // A shared library in cargo's folder is found under `cargo run` alone: the archive, where CMake
+    // could make one.
+    let lib_dir = prefix.join("lib");
+    let archive = feature("STATIC") || lib_dir.join("libsluice.a").is_file();
+    ask_pkg_config(Some(&lib_dir.join("pkgconfig")), archive)
 }
 
 fn cmake() -> Command {

@@ -22,8 +22,12 @@ cp "$root/capi/include/sluice_tools.h" "$root/capi/include/sluice_backend.h" "$w
 printf '#include "sluice.h"\n#include "sluice_tools.h"\n#include "sluice_backend.h"\n' \
   >"$work/all.h"
 
+# rustfmt's own style, whatever folder this runs in.
+: >"$work/rustfmt.toml"
+
 # -fparse-all-comments: the headers' comments become the documentation of the bindings.
 bindgen "$work/all.h" --output "$output" --rust-target 1.47 --size_t-is-usize \
+  --rustfmt-configuration-file "$work/rustfmt.toml" \
   --allowlist-function 'sluice_.*' --allowlist-type 'sluice_.*' --allowlist-var 'SLUICE_.*' \
   --default-enum-style consts --with-derive-default \
   -- -std=c11 -fparse-all-comments -I "$work"

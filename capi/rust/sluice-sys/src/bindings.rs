@@ -1079,7 +1079,7 @@ pub struct sluice_stats {
     pub prefill_ms: f64,
     #[doc = " of the process"]
     pub peak_rss_bytes: u64,
-    #[doc = " \"uring\", \"pread\""]
+    #[doc = " \"uring\", \"pread\", \"host\""]
     pub engine: [::std::os::raw::c_char; 16usize],
     #[doc = " why; cut off if longer"]
     pub engine_reason: [::std::os::raw::c_char; 256usize],
@@ -2673,12 +2673,16 @@ extern "C" {
 }
 extern "C" {
     #[doc = " Makes the call that is running on this session, or its next one, return soon: within 100 ms on"]
-    #[doc = " top of a read that the device has started. Any thread, at any time. Since ABI 1."]
+    #[doc = " top of a read that the device has started. Who cannot tell whether it came in time for the call"]
+    #[doc = " that it was meant for calls sluice_session_prefill() with no tokens when that call is over:"]
+    #[doc = " SLUICE_CANCELLED if it was still to come (it is used up then), else SLUICE_INVALID_ARGUMENT. Any"]
+    #[doc = " thread, at any time. Since ABI 1."]
     pub fn sluice_session_cancel(session: *mut sluice_session);
 }
 extern "C" {
     #[doc = " Set stats->struct_size first. SLUICE_OK | SLUICE_INVALID_ARGUMENT | SLUICE_BAD_STATE: a call on"]
-    #[doc = " this session runs. Any thread. Since ABI 1."]
+    #[doc = " this session runs, and this is not one of its callbacks: they get what there is so far. Any"]
+    #[doc = " thread. Since ABI 1."]
     pub fn sluice_session_stats_copy(
         session: *const sluice_session,
         stats: *mut sluice_stats,
@@ -3404,6 +3408,7 @@ fn bindgen_test_layout_sluice_layer_quality() {
     test_field_lookahead_precision();
 }
 extern "C" {
+    #[doc = " Each sets every member to its default, as sluice_model_options_init(). Since ABI 1."]
     pub fn sluice_train_options_init(
         options: *mut sluice_train_options,
         struct_size: usize,

@@ -5,8 +5,6 @@ use crate::error::{check, Error, ErrorCode, Result};
 use crate::model::Model;
 use crate::text::struct_size;
 use sluice_sys as sys;
-use std::cell::Cell;
-use std::marker::PhantomData;
 use std::os::raw::c_void;
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -86,11 +84,10 @@ pub struct Backend {
     handle: NonNull<sys::sluice_backend>,
     layers: Vec<sys::sluice_layer_info>,
     reader_panic: ReaderPanic,
-    /// One thread at a time: not Sync.
-    _one_thread: PhantomData<Cell<()>>,
 }
 
 // SAFETY: the handle is a number, and the library lets a backend be used and closed on any thread.
+// On one at a time: the handle's type keeps it from being Sync.
 // The pointers in `layers` are to constants that live as long as the backend.
 unsafe impl Send for Backend {}
 
@@ -109,12 +106,8 @@ impl Backend {
         check(unsafe { sys::sluice_backend_create(model.as_ptr(), &mut handle) })?;
         let handle = NonNull::new(handle)
             .ok_or_else(|| Error::new(ErrorCode::Internal, "a backend without a handle"))?;
-        let mut backend = Backend {
-            handle,
-            layers: Vec::new(),
-            reader_panic: model.reader_panic().clone(),
-            _one_thread: PhantomData,
-        };
+        let mut backend =
+            Backend { handle, layers: Vec::new(), reader_panic: model.reader_panic().clone() };
         for layer in 0..model.info()?.num_layers {
             let info = backend.copy_layer(layer)?;
             backend.layers.push(info);

@@ -100,12 +100,28 @@ where
     F: FnMut(&str, f64) -> R,
     R: Flow,
 {
+    // SAFETY: by this function's contract.
+    unsafe {
+        run_with_text(user_data, stage, |closure: &mut F, stage| closure(stage, done).stops())
+    }
+}
+
+/// Runs `body`, which says whether to stop, on the closure (or closures) `C` and C's `text`.
+///
+/// # Safety
+/// `user_data` comes from a live `Callback<C>` that nothing else uses meanwhile; `text` is NULL or
+/// NUL-terminated.
+pub(crate) unsafe fn run_with_text<C>(
+    user_data: *mut c_void,
+    text: *const c_char,
+    body: impl FnOnce(&mut C, &str) -> bool,
+) -> i32 {
     // SAFETY: by this function's contract; the library calls back on the calling thread alone.
-    let callback = unsafe { &mut *user_data.cast::<Callback<F>>() };
+    let callback = unsafe { &mut *user_data.cast::<Callback<C>>() };
     callback.run(|closure| {
         // SAFETY: by this function's contract.
-        let stage = unsafe { text_of(stage) };
-        closure(&stage, done).stops()
+        let text = unsafe { text_of(text) };
+        body(closure, &text)
     })
 }
 

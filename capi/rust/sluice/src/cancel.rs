@@ -33,6 +33,11 @@ impl CancelHandle {
     /// Makes the call that runs, or the next one, return soon with
     /// [`ErrorCode::Cancelled`](crate::ErrorCode::Cancelled), or
     /// [`FinishReason::Cancelled`](crate::FinishReason::Cancelled) when it generates.
+    ///
+    /// Who cannot tell whether it came in time calls [`Session::prefill`](crate::Session::prefill)
+    /// with no tokens when the call is over: [`ErrorCode::Cancelled`](crate::ErrorCode::Cancelled)
+    /// if it was still to come (it is used up then), else
+    /// [`ErrorCode::InvalidArgument`](crate::ErrorCode::InvalidArgument).
     pub fn cancel(&self) {
         match self.target {
             // SAFETY: a closed handle is recognised by its number and ignored.

@@ -58,16 +58,17 @@ impl TrainOptions {
 
 /// What the numbers of a bundle file are.
 #[non_exhaustive]
+#[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// As they are in the checkpoint.
-    Auto,
+    Auto = sys::SLUICE_DTYPE_AUTO as i32,
     /// 32 bits.
-    F32,
+    F32 = sys::SLUICE_DTYPE_F32 as i32,
     /// 16 bits, IEEE 754.
-    F16,
+    F16 = sys::SLUICE_DTYPE_F16 as i32,
     /// 16 bits, f32's upper halves.
-    Bf16,
+    Bf16 = sys::SLUICE_DTYPE_BF16 as i32,
 }
 
 /// How a checkpoint is converted. What is not set has its default.
@@ -135,15 +136,6 @@ impl ConvertOptions {
     pub fn train(mut self, train: TrainOptions) -> ConvertOptions {
         self.train = Some(train);
         self
-    }
-
-    fn dtype_number(&self) -> i32 {
-        match self.dtype {
-            Dtype::Auto => sys::SLUICE_DTYPE_AUTO as i32,
-            Dtype::F32 => sys::SLUICE_DTYPE_F32 as i32,
-            Dtype::F16 => sys::SLUICE_DTYPE_F16 as i32,
-            Dtype::Bf16 => sys::SLUICE_DTYPE_BF16 as i32,
-        }
     }
 }
 
@@ -219,7 +211,7 @@ where
     let train = options.train.as_ref().map(TrainOptions::lower);
     let raw = sys::sluice_convert_options {
         struct_size: struct_size::<sys::sluice_convert_options>(),
-        dtype: options.dtype_number(),
+        dtype: options.dtype as i32,
         calibration_path: pointer(&calibration_path),
         device_curve_path: pointer(&device_curve_path),
         no_placement: u32::from(!options.placement),

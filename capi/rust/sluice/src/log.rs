@@ -52,3 +52,52 @@ unsafe extern "C" fn on_log(level: i32, text: *const c_char, _user_data: *mut c_
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A remark as the library makes it.
+    fn remark(level: i32, text: &str) {
+        let text = CString::new(text).unwrap();
+        // SAFETY: NUL-terminated, and valid during the call.
+        unsafe { on_log(level, text.as_ptr(), ptr::null_mut()) };
+    }
+
+    /// One test: the log is the process's.
+    #[test]
+    fn remarks_go_to_the_closure_that_is_set() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let collect = || {
+            let seen = seen.clone();
+            move |level: LogLevel, text: &str| lock(&seen).push((level, text.to_string()))
+        };
+        set_log(collect());
+        remark(0, "by the way");
+        remark(1, "amiss");
+        let expected = [
+            (LogLevel::Information, "by the way".to_string()),
+            (LogLevel::Warning, "amiss".to_string()),
+        ];
+        assert_eq!(lock(&seen)[..], expected);
+
+        let panics = Arc::new(AtomicU32::new(0));
+        let counter = panics.clone();
+        set_log(move |_, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            panic!("nobody hears of it");
+        });
+        remark(1, "to one that panics");
+        remark(1, "and again");
+        assert_eq!(panics.load(Ordering::Relaxed), 2);
+
+        set_log(collect());
+        clear_log();
+        remark(1, "to nobody");
+        assert_eq!(lock(&seen)[..], expected);
+        // No closure is kept.
+        assert_eq!((Arc::strong_count(&seen), Arc::strong_count(&panics)), (1, 1));
+    }
+}

@@ -1,8 +1,8 @@
 //! Looking into bundle files, and measuring models and devices.
-use crate::callback::{on_stage, Callback, Flow};
-use crate::error::{check, Result};
+use crate::callback::{on_stage, run_with_text, Callback, Flow};
+use crate::error::Result;
 use crate::model::Model;
-use crate::text::{c_path, c_path_or_null, pointer, struct_size, text_of};
+use crate::text::{c_path, c_path_or_null, filled_text, pointer, struct_size};
 use sluice_sys as sys;
 use std::os::raw::{c_char, c_void};
 use std::path::Path;
@@ -10,21 +10,10 @@ use std::path::Path;
 /// What is in a bundle file, as one JSON object.
 pub fn inspect(path: impl AsRef<Path>) -> Result<String> {
     let path = c_path(path.as_ref())?;
-    let mut json = vec![0u8; 64 << 10];
-    loop {
-        let mut bytes = 0;
+    filled_text(64 << 10, |json, room, bytes| {
         // SAFETY: the path is valid for the call, and `json` as long as is said.
-        let status = unsafe {
-            sys::sluice_inspect(path.as_ptr(), json.as_mut_ptr().cast(), json.len(), &mut bytes)
-        };
-        if bytes >= json.len() {
-            json.resize(bytes + 1, 0);
-            continue;
-        }
-        check(status)?;
-        json.truncate(bytes);
-        return Ok(String::from_utf8_lossy(&json).into_owned());
-    }
+        unsafe { sys::sluice_inspect(path.as_ptr(), json, room, bytes) }
+    })
 }
 
 /// Checks every checksum of a bundle file; how many records there were.
@@ -64,13 +53,9 @@ where
     D: FnMut(&str) -> E,
     E: Flow,
 {
+    let body = |(on_damage, _): &mut (D, F), line: &str| on_damage(line).stops();
     // SAFETY: by this function's contract.
-    let callback = unsafe { &mut *user_data.cast::<Callback<(D, F)>>() };
-    callback.run(|(on_damage, _)| {
-        // SAFETY: by this function's contract.
-        let line = unsafe { text_of(line) };
-        on_damage(&line).stops()
-    })
+    unsafe { run_with_text(user_data, line, body) }
 }
 
 /// A sluice_stage_fn.
@@ -86,13 +71,9 @@ where
     F: FnMut(&str, f64) -> R,
     R: Flow,
 {
+    let body = |(_, progress): &mut (D, F), stage: &str| progress(stage, done).stops();
     // SAFETY: by this function's contract.
-    let callback = unsafe { &mut *user_data.cast::<Callback<(D, F)>>() };
-    callback.run(|(_, progress)| {
-        // SAFETY: by this function's contract.
-        let stage = unsafe { text_of(stage) };
-        progress(&stage, done).stops()
-    })
+    unsafe { run_with_text(user_data, stage, body) }
 }
 
 /// How much of a text is evaluated. What is not set has its default.

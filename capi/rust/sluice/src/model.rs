@@ -5,7 +5,7 @@ use crate::error::{check, Error, ErrorCode, Result};
 use crate::model_options::{Mode, ModelOptions};
 use crate::session::Session;
 use crate::source::Source;
-use crate::text::{c_path, struct_size, text_in};
+use crate::text::{filled_text, struct_size, text_in};
 use sluice_sys as sys;
 use std::ptr::{self, NonNull};
 
@@ -141,22 +141,16 @@ impl Model {
     /// [`Plan::fits`].
     pub fn plan_for(source: impl Into<Source>, options: &ModelOptions) -> Result<Plan> {
         let options = options.lower()?;
-        let source = source.into();
+        let source = source.into().lower()?;
+        let panic = source.panic.clone();
         let mut plan = empty_plan();
-        if let Some(path) = source.as_path() {
-            let path = c_path(path)?;
-            // SAFETY: all three are valid for the call, which borrows them.
-            check(unsafe { sys::sluice_model_plan(path.as_ptr(), options.as_ptr(), &mut plan) })?;
-        } else {
-            let source = source.lower()?;
-            let panic = source.panic.clone();
-            // SAFETY: the same; a reader is used during the call only.
-            let status =
-                unsafe { sys::sluice_source_plan(source.as_ptr(), options.as_ptr(), &mut plan) };
-            let result = check(status);
-            source.take_back();
-            panic.resume(result)?;
-        }
+        // SAFETY: all three are valid for the call, which borrows them; a reader is used during the
+        // call only.
+        let status =
+            unsafe { sys::sluice_source_plan(source.as_ptr(), options.as_ptr(), &mut plan) };
+        let result = check(status);
+        source.take_back();
+        panic.resume(result)?;
         Ok(Plan::of(&plan))
     }
 
@@ -165,16 +159,7 @@ impl Model {
     /// [`ErrorCode::OutOfMemory`]: the budget is below the floor (the message names both), or
     /// there is no memory.
     pub fn open(source: impl Into<Source>, options: &ModelOptions) -> Result<Model> {
-        let source = source.into();
-        let path = match source.as_path() {
-            Some(path) => c_path(path)?,
-            None => return Model::open_with_progress(source, options, |_, _| ()),
-        };
-        let options = options.lower()?;
-        let mut handle = ptr::null_mut();
-        // SAFETY: path and options are valid for the call, which borrows them.
-        check(unsafe { sys::sluice_model_open(path.as_ptr(), options.as_ptr(), &mut handle) })?;
-        Model::complete(Model::owner(handle, ReaderPanic::default()))
+        Model::open_with_progress(source, options, |_, _| ())
     }
 
     /// The same, and tells `progress` what is being done and the share of it that is done, 0 to 1.
@@ -203,16 +188,10 @@ impl Model {
             )
         };
         // First: a panic that is resumed below must not leak the model.
-        let owner = Model::owner(handle, source.panic.clone());
+        let reader_panic = source.panic.clone();
+        let owner =
+            NonNull::new(handle).map(|handle| Model { handle, vocab_size: 0, reader_panic });
         source.panic.resume(callback.finish(status))?;
-        Model::complete(owner)
-    }
-
-    fn owner(handle: *mut sys::sluice_model, reader_panic: ReaderPanic) -> Option<Model> {
-        NonNull::new(handle).map(|handle| Model { handle, vocab_size: 0, reader_panic })
-    }
-
-    fn complete(owner: Option<Model>) -> Result<Model> {
         let mut model =
             owner.ok_or_else(|| Error::new(ErrorCode::Internal, "opening gave no handle"))?;
         model.vocab_size = model.info()?.vocab_size as usize;
@@ -277,28 +256,19 @@ impl Model {
 
     /// Text of token ids.
     pub fn detokenize(&self, tokens: &[i32]) -> Result<String> {
-        let mut text = vec![0u8; 8 * tokens.len() + 64];
-        loop {
-            let mut bytes = 0;
+        filled_text(8 * tokens.len() + 64, |text, room, bytes| {
             // SAFETY: `tokens` and `text` are as long as is said; the handle is open.
-            let status = unsafe {
+            unsafe {
                 sys::sluice_model_detokenize(
                     self.handle.as_ptr(),
                     tokens.as_ptr(),
                     tokens.len(),
-                    text.as_mut_ptr().cast(),
-                    text.len(),
-                    &mut bytes,
+                    text,
+                    room,
+                    bytes,
                 )
-            };
-            if bytes >= text.len() {
-                text.resize(bytes + 1, 0);
-                continue;
             }
-            check(status)?;
-            text.truncate(bytes);
-            return Ok(String::from_utf8_lossy(&text).into_owned());
-        }
+        })
     }
 
     /// A session at position 0. [`ErrorCode::BadState`]: all `max_sessions` are taken.

@@ -7,46 +7,50 @@ use std::path::{Path, PathBuf};
 
 /// Which neurons are computed.
 #[non_exhaustive]
+#[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Sparse where the file has predictors.
-    Auto,
+    Auto = sys::SLUICE_MODE_AUTO as i32,
     /// Those that the predictors choose.
-    Sparse,
+    Sparse = sys::SLUICE_MODE_SPARSE as i32,
     /// All.
-    Dense,
+    Dense = sys::SLUICE_MODE_DENSE as i32,
 }
 
 /// What reads the storage.
 #[non_exhaustive]
+#[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// io_uring where it works.
-    Auto,
+    Auto = sys::SLUICE_ENGINE_AUTO as i32,
     /// io_uring.
-    Uring,
+    Uring = sys::SLUICE_ENGINE_URING as i32,
     /// Threads that call pread.
-    Pread,
+    Pread = sys::SLUICE_ENGINE_PREAD as i32,
 }
 
 /// How attention weights and embeddings are kept.
 #[non_exhaustive]
+#[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResidentType {
     /// As in the file.
-    Auto,
+    Auto = sys::SLUICE_RESIDENT_AUTO as i32,
     /// Rounded to 8 bits at open: half of f16's memory; results differ.
-    Q8,
+    Q8 = sys::SLUICE_RESIDENT_Q8 as i32,
 }
 
 /// How keys and values of past tokens are kept.
 #[non_exhaustive]
+#[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
     /// 32 bits.
-    F32,
+    F32 = sys::SLUICE_KV_F32 as i32,
     /// 16 bits: half the memory; results differ.
-    F16,
+    F16 = sys::SLUICE_KV_F16 as i32,
 }
 
 /// Single techniques that can be switched off, to measure what each gains. No result depends on
@@ -82,42 +86,6 @@ impl Mode {
             sys::SLUICE_MODE_SPARSE => Mode::Sparse,
             sys::SLUICE_MODE_DENSE => Mode::Dense,
             _ => Mode::Auto,
-        }
-    }
-
-    fn number(self) -> i32 {
-        match self {
-            Mode::Auto => sys::SLUICE_MODE_AUTO as i32,
-            Mode::Sparse => sys::SLUICE_MODE_SPARSE as i32,
-            Mode::Dense => sys::SLUICE_MODE_DENSE as i32,
-        }
-    }
-}
-
-impl Engine {
-    fn number(self) -> i32 {
-        match self {
-            Engine::Auto => sys::SLUICE_ENGINE_AUTO as i32,
-            Engine::Uring => sys::SLUICE_ENGINE_URING as i32,
-            Engine::Pread => sys::SLUICE_ENGINE_PREAD as i32,
-        }
-    }
-}
-
-impl ResidentType {
-    fn number(self) -> i32 {
-        match self {
-            ResidentType::Auto => sys::SLUICE_RESIDENT_AUTO as i32,
-            ResidentType::Q8 => sys::SLUICE_RESIDENT_Q8 as i32,
-        }
-    }
-}
-
-impl KvType {
-    fn number(self) -> i32 {
-        match self {
-            KvType::F32 => sys::SLUICE_KV_F32 as i32,
-            KvType::F16 => sys::SLUICE_KV_F16 as i32,
         }
     }
 }
@@ -274,14 +242,14 @@ impl ModelOptions {
             dram_budget_bytes: self.dram_budget_bytes,
             max_sessions: self.max_sessions,
             window_tokens: self.window_tokens,
-            mode: self.mode.number(),
-            engine: self.engine.number(),
+            mode: self.mode as i32,
+            engine: self.engine as i32,
             threads: self.threads,
             queue_depth: self.queue_depth,
             prefill_chunk_tokens: self.prefill_chunk_tokens,
             skip_verify: u32::from(!self.verify),
-            resident_type: self.resident_type.number(),
-            kv_type: self.kv_type.number(),
+            resident_type: self.resident_type as i32,
+            kv_type: self.kv_type as i32,
             ffn_only: u32::from(self.ffn_only),
             disabled: self.disabled.0,
             device_curve_path: pointer(&device_curve_path),

@@ -8,9 +8,6 @@ use crate::stats::Stats;
 use crate::text::c_path;
 use crate::tokens::Tokens;
 use sluice_sys as sys;
-use std::cell::Cell;
-use std::marker::PhantomData;
-use std::ops::ControlFlow;
 use std::os::raw::c_void;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -23,11 +20,10 @@ pub struct Session {
     handle: NonNull<sys::sluice_session>,
     vocab_size: usize,
     reader_panic: ReaderPanic,
-    /// One thread at a time: not Sync.
-    _one_thread: PhantomData<Cell<()>>,
 }
 
 // SAFETY: the handle is a number, and the library lets a session be used and closed on any thread.
+// On one at a time: the handle's type keeps it from being Sync.
 unsafe impl Send for Session {}
 
 impl Drop for Session {
@@ -46,7 +42,7 @@ impl Session {
     ) -> Result<Session> {
         let handle = NonNull::new(handle)
             .ok_or_else(|| Error::new(ErrorCode::Internal, "a session without a handle"))?;
-        Ok(Session { handle, vocab_size, reader_panic, _one_thread: PhantomData })
+        Ok(Session { handle, vocab_size, reader_panic })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::sluice_session {
@@ -135,26 +131,9 @@ impl Session {
     {
         let logits = self.logits_pointer(logits)?;
         let mut callback = Callback::new(progress);
-        // SAFETY: `logits` comes from logits_pointer().
-        let status = unsafe { self.prefill_raw(tokens, logits, &mut callback) };
-        self.reader_panic.resume(callback.finish(status))
-    }
-
-    /// # Safety
-    /// `logits` is NULL or has room for `vocab_size` floats.
-    unsafe fn prefill_raw<F, R>(
-        &mut self,
-        tokens: &[i32],
-        logits: *mut f32,
-        callback: &mut Callback<F>,
-    ) -> sys::sluice_status
-    where
-        F: FnMut(u32, u32) -> R,
-        R: Flow,
-    {
-        // SAFETY: `tokens` is as long as is said, `logits` is as promised, and the callback outlives
-        // the call.
-        unsafe {
+        // SAFETY: `tokens` is as long as is said, `logits` has room for all or is NULL, and the
+        // callback outlives the call.
+        let status = unsafe {
             sys::sluice_session_prefill(
                 self.handle.as_ptr(),
                 tokens.as_ptr(),
@@ -163,7 +142,8 @@ impl Session {
                 Some(on_progress::<F, R>),
                 callback.user_data(),
             )
-        }
+        };
+        self.reader_panic.resume(callback.finish(status))
     }
 
     /// Feeds one token, which the statistics count as decoded. Otherwise as
@@ -284,10 +264,18 @@ impl Session {
     /// Uses up a cancellation that came too late for the call that it was meant for; the next call
     /// would stop for it.
     pub(crate) fn forget_cancellation(&mut self) {
-        // Stops in any case, for the cancellation or for its own answer, and leaves the position.
-        let mut callback = Callback::new(|_: u32, _: u32| ControlFlow::Break(()));
-        // SAFETY: no logits.
-        let _ = unsafe { self.prefill_raw(&[0], ptr::null_mut(), &mut callback) };
+        // Not prefill(): the answer, always a failure, is no reader's.
+        // SAFETY: the handle is open; no tokens, no logits, no callback.
+        let _ = unsafe {
+            sys::sluice_session_prefill(
+                self.handle.as_ptr(),
+                ptr::null(),
+                0,
+                ptr::null_mut(),
+                None,
+                ptr::null_mut(),
+            )
+        };
     }
 
     /// Means over the tokens decoded so far.

@@ -115,14 +115,6 @@ impl Source {
         self
     }
 
-    /// The path, where the source is one.
-    pub(crate) fn as_path(&self) -> Option<&Path> {
-        match &self.kind {
-            Kind::Path(path) => Some(path),
-            _ => None,
-        }
-    }
-
     /// For one call of the library, which has to follow: opening takes a reader over, planning does
     /// not, see take_back().
     pub(crate) fn lower(self) -> Result<LoweredSource> {

@@ -46,7 +46,7 @@ pub struct Stats {
     pub reused_tokens: u64,
     /// Of the process.
     pub peak_rss_bytes: u64,
-    /// "uring" or "pread".
+    /// "uring", "pread", or "host" where the host reads.
     pub engine: String,
     /// Why that one.
     pub engine_reason: String,

@@ -1,5 +1,6 @@
 //! Text and paths on their way to C and back.
-use crate::error::{Error, Result};
+use crate::error::{check, Error, Result};
+use sluice_sys as sys;
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
 use std::path::Path;
@@ -21,6 +22,26 @@ pub(crate) unsafe fn text_of(text: *const c_char) -> String {
 pub(crate) fn text_in(array: &[c_char]) -> String {
     let bytes: Vec<u8> = array.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The text that `fill` writes into a buffer. It gets the buffer's size, at first `room`, and says in
+/// any case how many bytes the text has without its NUL; when they do not fit, it is called again.
+pub(crate) fn filled_text(
+    room: usize,
+    mut fill: impl FnMut(*mut c_char, usize, &mut usize) -> sys::sluice_status,
+) -> Result<String> {
+    let mut text = vec![0u8; room];
+    loop {
+        let mut bytes = 0;
+        let status = fill(text.as_mut_ptr().cast(), text.len(), &mut bytes);
+        if bytes >= text.len() {
+            text.resize(bytes + 1, 0);
+            continue;
+        }
+        check(status)?;
+        text.truncate(bytes);
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
 }
 
 /// `text` with a NUL behind it; `what` is for the message when it has one inside.
@@ -60,6 +81,27 @@ mod tests {
         assert_eq!(text_in(&array), "op");
         assert_eq!(text_in(&array[..2]), "op");
         assert_eq!(text_in(&[]), "");
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_grows() {
+        let mut rooms = Vec::new();
+        let text = filled_text(3, |text, room, bytes| {
+            rooms.push(room);
+            *bytes = 3;
+            if room <= 3 {
+                return sys::SLUICE_INVALID_ARGUMENT as sys::sluice_status;
+            }
+            // SAFETY: there is room for four.
+            unsafe { ptr::copy_nonoverlapping(b"abc\0".as_ptr().cast(), text, 4) };
+            sys::SLUICE_OK as sys::sluice_status
+        });
+        assert_eq!(text.unwrap(), "abc");
+        assert_eq!(rooms, [3, 4]);
+        let refused = |_: *mut c_char, _: usize, _: &mut usize| {
+            sys::SLUICE_INVALID_ARGUMENT as sys::sluice_status
+        };
+        assert!(filled_text(3, refused).is_err());
     }
 
     #[test]

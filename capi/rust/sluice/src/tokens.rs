@@ -79,17 +79,6 @@ impl<'s> Tokens<'s> {
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.finish_reason
     }
-
-    /// Waits for the end without looking at what comes before it.
-    fn wait(&mut self) -> Option<Done> {
-        loop {
-            match self.events.recv() {
-                Ok(Event::Token(_)) => {}
-                Ok(Event::Done(done)) => return Some(done),
-                Err(_) => return None,
-            }
-        }
-    }
 }
 
 impl Iterator for Tokens<'_> {
@@ -137,15 +126,9 @@ impl Drop for Tokens<'_> {
             return;
         }
         self.session.cancel_handle().cancel();
-        let cancelled = match self.wait().map(|done| done.result) {
-            Some(Ok(reason)) => reason == FinishReason::Cancelled,
-            Some(Err(error)) => error.code() == ErrorCode::Cancelled,
-            None => true,
-        };
-        // It ended by itself meanwhile: what was meant for it must not stop the next call.
-        if !cancelled {
-            self.session.forget_cancellation();
-        }
+        while let Ok(Event::Token(_)) = self.events.recv() {}
+        // It may have ended by itself meanwhile: what was meant for it must not stop the next call.
+        self.session.forget_cancellation();
     }
 }
 

@@ -114,15 +114,6 @@ fn threads_share_a_model() {
     });
 }
 
-#[test]
-fn remarks_go_to_the_log() {
-    sluice::set_log(|_, text| assert!(!text.is_empty()));
-    open(&options().engine(sluice::Engine::Pread));
-    sluice::set_log(|_, _| panic!("nobody hears of it"));
-    open(&options());
-    sluice::clear_log();
-}
-
 /// Fails to compile where `T` is what it must not be: the name is then ambiguous.
 mod absent {
     pub trait Sync<A> {

@@ -192,16 +192,37 @@ fn a_dropped_iterator_leaves_the_session_to_others() {
 
 #[test]
 fn a_late_cancellation_is_used_up() {
-    let mut session = session();
-    for _ in 0..5 {
-        let mut iterator = session.generate_iter(PROMPT, &tokens(2)).unwrap();
-        iterator.next().unwrap().unwrap();
-        // By now it is over, and has not said so yet to anyone who listens.
-        std::thread::sleep(Duration::from_millis(50));
+    let model = open(&options());
+    let mut session = model.session().unwrap();
+    let end = model.info().unwrap().eos_ids[0] as usize;
+    let ids = model.tokenize(PROMPT, true).unwrap();
+    // Dropped while the last token is being chosen, which nothing can cancel any more.
+    let drop_at_the_end = |session: &mut Session| {
+        let (choosing, chooses) = std::sync::mpsc::channel();
+        let options = tokens(1).on_logits(move |logits, _| {
+            choosing.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            for (id, logit) in logits.iter_mut().enumerate() {
+                if id != end {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        });
+        let iterator = session.generate_iter(PROMPT, &options).unwrap();
+        chooses.recv().unwrap();
         drop(iterator);
-        session.decode(5, None).unwrap();
-        session.reset().unwrap();
-    }
+    };
+    drop_at_the_end(&mut session);
+    assert_eq!(session.position() as usize, ids.len());
+    session.decode(5, None).unwrap();
+
+    // Nothing more could be fed after this one.
+    session.reset().unwrap();
+    session.prefill(&vec![5; 256 - ids.len()], None).unwrap();
+    drop_at_the_end(&mut session);
+    assert_eq!(session.position(), 256);
+    session.rewind(10).unwrap();
+    session.decode(5, None).unwrap();
 }
 
 #[test]
@@ -230,6 +251,11 @@ fn a_session_is_cancelled_from_elsewhere() {
     assert!(iterator.by_ref().count() < 199);
     assert_eq!(iterator.finish_reason(), Some(FinishReason::Cancelled));
     drop(iterator);
+    // Taken back.
+    handle.cancel();
+    assert_eq!(session.prefill(&[], None).unwrap_err().code(), ErrorCode::Cancelled);
+    assert_eq!(session.prefill(&[], None).unwrap_err().code(), ErrorCode::InvalidArgument);
+    session.decode(5, None).unwrap();
     drop(session);
     handle.cancel(); // ignored
 }

@@ -70,17 +70,20 @@ public final class FlashModel: @unchecked Sendable {
   }
 
   public func detokenize(_ tokens: [Int32]) throws -> String {
-    var count = 0
-    let status = sluice_model_detokenize(handle, tokens, tokens.count, nil, 0, &count)
-    // Too little room is expected here: it says how much is needed.
-    if !isOK(status) && SluiceError.Code(status: status) != .invalidArgument {
-      throw lastError(status)
+    // Seldom more bytes than that; otherwise the count says how many for the second round.
+    var bytes = [CChar](repeating: 0, count: 8 * tokens.count + 64)
+    while true {
+      var count = 0
+      let capacity = bytes.count
+      let status = sluice_model_detokenize(
+        handle, tokens, tokens.count, &bytes, capacity, &count)
+      if count >= capacity {
+        bytes = [CChar](repeating: 0, count: count + 1)
+        continue
+      }
+      try check(status)
+      return bytes.withUnsafeBytes { String(decoding: $0.prefix(count), as: UTF8.self) }
     }
-    var bytes = [CChar](repeating: 0, count: count + 1)
-    let capacity = bytes.count
-    try check(
-      sluice_model_detokenize(handle, tokens, tokens.count, &bytes, capacity, &count))
-    return bytes.withUnsafeBytes { String(decoding: $0.prefix(count), as: UTF8.self) }
   }
 
   public func makeSession() throws -> Session {

@@ -89,7 +89,6 @@ final class Generation: @unchecked Sendable {
   private let continuation: Stream.Continuation
   private let lock = NSLock()
   private var stopped = false
-  private var begun = false  // there was a token
 
   init(_ session: SessionHandle, _ continuation: Stream.Continuation) {
     self.session = session
@@ -115,20 +114,18 @@ final class Generation: @unchecked Sendable {
     }
   }
 
-  /// Nobody takes tokens any more: the next one is the last. Only a prompt that is still being read
-  /// needs a cancel, which would count for the next call if this one were just over.
+  /// Nobody takes tokens any more.
   func stop() {
     lock.lock()
     defer { lock.unlock() }
     if stopped { return }
     stopped = true
-    if !begun { sluice_session_cancel(session.raw) }
+    sluice_session_cancel(session.raw)
   }
 
   /// False: no more.
   fileprivate func take(_ token: Token) -> Bool {
     lock.lock()
-    begun = true
     let goOn = !stopped
     lock.unlock()
     if goOn { continuation.yield(token) }
@@ -137,8 +134,12 @@ final class Generation: @unchecked Sendable {
 
   fileprivate func finish(_ status: sluice_status, _ message: String, _ reason: Int32) {
     lock.lock()
+    let cancelled = stopped
     stopped = true
     lock.unlock()
+    // It may have ended by itself meanwhile, and the cancellation would stop the next call: a call
+    // with no tokens uses it up.
+    if cancelled { _ = sluice_session_prefill(session.raw, nil, 0, nil, nil, nil) }
     session.end(isOK(status) ? FinishReason(reason) : nil)
     if isOK(status) {
       continuation.finish()

@@ -65,6 +65,8 @@ final class SluiceTests: XCTestCase {
     XCTAssertEqual(try model.detokenize([]), "")
     let accents = "caf\u{e9} \u{1f30d}"
     XCTAssertEqual(try model.detokenize(try model.tokenize(accents)), accents)
+    let long = String(repeating: "once upon a time ", count: 500)
+    XCTAssertEqual(try model.detokenize(try model.tokenize(long)), long)
   }
 
   func testGenerate() async throws {
@@ -145,6 +147,21 @@ final class SluiceTests: XCTestCase {
     // It goes on from there.
     let more = try await session.text(" and", options: GenerateOptions(maxTokens: 4))
     XCTAssertFalse(more.isEmpty)
+  }
+
+  func testDroppedStreamLeavesNextCallAlone() async throws {
+    let session = try openModel().makeSession()
+    for round in 0..<20 {
+      try session.reset()
+      // Dropped at once, or about when it ends by itself.
+      let options = GenerateOptions(maxTokens: 1)
+      var stream: AsyncThrowingStream<Token, Error>? = session.generate(prompt, options: options)
+      try await Task.sleep(nanoseconds: UInt64(round) * 1_000_000)
+      XCTAssertNotNil(stream)
+      stream = nil
+      await session.idle()
+      try session.decode(7)
+    }
   }
 
   func testCancelledTaskStops() async throws {
