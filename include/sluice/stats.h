@@ -48,7 +48,7 @@ struct Stats {
   std::string lookahead;  // "on", "off: it did not pay", "none": the file or the options have none
   double active_fraction = 0;     // neurons with non-zero output, of all
   double predicted_fraction = 0;  // neurons computed, of all
-  double window_tokens = 0;       // that the neuron window spans now, mean over layers
+  double window_tokens = 0;       // that a neuron stays in DRAM unused, mean over layers
   uint64_t window_forced_evictions = 0;  // records forgotten inside a fixed window
   uint64_t prefill_tokens = 0;
   double prefill_ms = 0;

@@ -96,7 +96,7 @@ class NeuronCache {
   uint32_t num_layers() const { return static_cast<uint32_t>(layers_.size()); }
   // The slots' memory, to be registered with the I/O engines.
   absl::Span<const IoSegment> buffers() const { return segments_; }
-  // Mean over layers of the tokens that the windows span. Any thread.
+  // Mean over layers of NeuronWindow::span_tokens(). Any thread.
   double MeanSpanTokens() const;
   uint64_t ForcedEvictions() const;
 

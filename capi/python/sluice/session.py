@@ -43,7 +43,7 @@ class Stats:
     hit_rate: float                # needed records that were in DRAM
     active_fraction: float         # neurons with non-zero output
     predicted_fraction: float      # neurons computed
-    window_tokens: float           # that the neuron window spans now
+    window_tokens: float           # that a neuron stays in DRAM unused
     window_forced_evictions: int
     lookahead: str
     lookahead_hit_rate: float

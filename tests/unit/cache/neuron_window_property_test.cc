@@ -109,20 +109,26 @@ class Pair {
     for (uint32_t record : active) slots_agree &= window_.slot(record) != NeuronWindow::kNoSlot;
     REQUIRE(found == expected);
     REQUIRE(slots_agree);
+    REQUIRE(model_.Judge(Residents()));
     CompareSlots();
+  }
+
+  std::set<uint32_t> Residents() const {
+    std::set<uint32_t> residents;
+    for (uint32_t record = 0; record < window_.num_records(); ++record) {
+      if (window_.slot(record) != NeuronWindow::kNoSlot) residents.insert(record);
+    }
+    return residents;
   }
 
   // Residents are the model's, each with a slot of its own.
   void CompareSlots() {
-    std::set<uint32_t> residents;
+    const std::set<uint32_t> residents = Residents();
     std::set<uint32_t> slots;
     bool in_range = true;
-    for (uint32_t record = 0; record < window_.num_records(); ++record) {
-      const uint32_t slot = window_.slot(record);
-      if (slot == NeuronWindow::kNoSlot) continue;
-      residents.insert(record);
-      slots.insert(slot);
-      in_range &= slot < window_.num_slots();
+    for (uint32_t record : residents) {
+      slots.insert(window_.slot(record));
+      in_range &= window_.slot(record) < window_.num_slots();
     }
     REQUIRE(in_range);
     REQUIRE(residents == model_.residents());

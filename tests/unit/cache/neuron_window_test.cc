@@ -51,7 +51,7 @@ TEST_CASE("a fixed window holds the union of the last active sets", "[cache]") {
   CHECK(window.num_forced_evictions() == 0);
 }
 
-TEST_CASE("the automatic window forgets only for lack of slots, oldest first", "[cache]") {
+TEST_CASE("the automatic window forgets for lack of slots alone, oldest of equals first", "[cache]") {
   NeuronWindow window(10, 4, NeuronWindow::kWindowAuto);
   CHECK(Missing(window, {0, 1}) == Records{0, 1});
   CHECK(Missing(window, {5}) == Records{5});
@@ -59,10 +59,46 @@ TEST_CASE("the automatic window forgets only for lack of slots, oldest first", "
   CHECK(window.span_tokens() == 3);
   CHECK(Missing(window, {7}) == Records{7});
   CHECK(Residents(window) == Records{1, 5, 6, 7});
+  CHECK(window.span_tokens() == 3);  // record 0 had been idle for so long
   CHECK(Missing(window, {1, 8}) == Records{8});
   CHECK(Residents(window) == Records{1, 6, 7, 8});
-  CHECK(window.span_tokens() == 3);
   CHECK(window.num_forced_evictions() == 0);
+}
+
+TEST_CASE("what many tokens use outlasts what came once, and half-lives end that", "[cache]") {
+  NeuronWindow window(1000, 2, NeuronWindow::kWindowAuto);
+  for (int token = 0; token < 4; ++token) Missing(window, {0});
+  uint32_t next = 1;
+  // Four uses are worth as much as one that is two half-lives younger.
+  const uint32_t least = 2 * NeuronWindow::kHalfLife - 4;
+  for (uint32_t token = 0; token < least; ++token) Missing(window, {next++});
+  CHECK(window.slot(0) != NeuronWindow::kNoSlot);
+  for (uint32_t token = 0; token < 8; ++token) Missing(window, {next++});
+  CHECK(window.slot(0) == NeuronWindow::kNoSlot);
+}
+
+TEST_CASE("a record that lost its slot is still known for its uses", "[cache]") {
+  NeuronWindow window(10, 2, NeuronWindow::kWindowAuto);
+  for (int token = 0; token < 4; ++token) Missing(window, {0});
+  Missing(window, {1, 2});
+  CHECK(Missing(window, {0}) == Records{0});
+  for (const uint32_t record : {3u, 4u, 5u}) Missing(window, {record});
+  CHECK(Residents(window) == Records{0, 5});
+  window.Clear();  // forgets that too
+  Missing(window, {0});
+  for (const uint32_t record : {3u, 4u, 5u}) Missing(window, {record});
+  CHECK(Residents(window) == Records{4, 5});
+}
+
+TEST_CASE("a token's use counts once, whatever its batches", "[cache]") {
+  NeuronWindow window(10, 2, NeuronWindow::kWindowAuto);
+  std::vector<SlotFill> missing;
+  for (int batch = 0; batch < 4; ++batch) {
+    REQUIRE_OK(window.AdvanceBatch({0}, batch == 0, &missing));
+  }
+  Missing(window, {1});
+  CHECK(Missing(window, {2}) == Records{2});
+  CHECK(Residents(window) == Records{1, 2});
 }
 
 TEST_CASE("a fixed window that shrinks counts what it forgot", "[cache]") {
@@ -138,10 +174,10 @@ TEST_CASE("batches evict this token's newest, but only when nothing older is lef
   REQUIRE_OK(window.AdvanceBatch({0, 1, 2}, true, &missing));
   REQUIRE_OK(window.AdvanceBatch({3, 4, 5}, false, &missing));
   REQUIRE_OK(window.AdvanceBatch({6, 7}, false, &missing));
-  CHECK(Residents(window) == Records{0, 1, 2, 3, 6, 7});
+  CHECK(Residents(window) == Records{0, 1, 2, 5, 6, 7});
   REQUIRE_OK(window.AdvanceBatch({8, 9, 10}, false, &missing));
   CHECK(Residents(window) == Records{0, 1, 2, 8, 9, 10});
-  // The next token takes from the last one, oldest first, before it takes from itself.
+  // The next token takes from the last one before it takes from itself.
   REQUIRE_OK(window.AdvanceBatch({0, 1, 11}, true, &missing));
   CHECK(RecordsOf(missing) == Records{11});
   CHECK(Residents(window) == Records{0, 1, 8, 9, 10, 11});

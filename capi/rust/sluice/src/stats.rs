@@ -34,7 +34,7 @@ pub struct Stats {
     pub active_fraction: f64,
     /// Neurons computed.
     pub predicted_fraction: f64,
-    /// Tokens that the neuron window spans now.
+    /// Tokens that a neuron stays in DRAM unused.
     pub window_tokens: f64,
     /// Of prompts.
     pub prefill_tokens: u64,
