@@ -14,7 +14,7 @@ namespace sluice {
 class LookaheadGain {
  public:
   // Bytes read for nothing stay within this share of the bytes needed.
-  static constexpr double kMostWaste = 0.08;
+  static constexpr double kMostWaste = 0.06;
 
   LookaheadGain(bool enabled, uint32_t num_layers);
 
