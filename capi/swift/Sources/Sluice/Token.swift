@@ -6,6 +6,11 @@ public struct TokenLogprob: Equatable, Sendable {
   /// Natural logarithm of its probability, before penalty and temperature.
   public let logprob: Float
 
+  public init(id: Int32, logprob: Float) {
+    self.id = id
+    self.logprob = logprob
+  }
+
   init(_ c: sluice_token_logprob) {
     id = c.token
     logprob = c.logprob
@@ -23,6 +28,14 @@ public struct Token: Equatable, Sendable {
   public let logprob: Float?
   /// The likeliest tokens, likeliest first, as many as `GenerateOptions.logprobs` asked for.
   public let top: [TokenLogprob]
+
+  /// For tests of a host's that stand in for a model.
+  public init(id: Int32?, text: String, logprob: Float? = nil, top: [TokenLogprob] = []) {
+    self.id = id
+    self.text = text
+    self.logprob = logprob
+    self.top = top
+  }
 }
 
 /// Why a generation ended.

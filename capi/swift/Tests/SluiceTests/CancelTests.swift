@@ -54,6 +54,19 @@ final class CancelTests: TestCase {
     try session.decode(7)
   }
 
+  func testACancellationThatCameTooLateIsTakenBack() async throws {
+    let session = try openModel().makeSession()
+    var options = GenerateOptions(maxTokens: 1)
+    let first = try await session.text(prompt, options: options)
+    XCTAssertFalse(first.isEmpty)
+    // The generation ends by itself before the library looks whether it is cancelled.
+    options.stop = [first]
+    options.onLogits = { _, _ in session.cancel() }
+    try session.reset()
+    for try await _ in session.generate(prompt, options: options) {}
+    try session.decode(7)
+  }
+
   func testLeavingTheLoopStops() async throws {
     let session = try openModel().makeSession()
     for round in 1...5 {

@@ -125,6 +125,12 @@ final class GenerateTests: TestCase {
     let chosen = try await collect(session.generate(prompt, options: options))
     XCTAssertEqual(chosen.map { $0.logprob }, tokens.map { $0.logprob })
     XCTAssertTrue(chosen.allSatisfy { $0.top.isEmpty })
+    // Text that was held back belongs to no token.
+    options.stop = [String(text(tokens).suffix(2)) + " and no such text"]
+    try session.reset()
+    let held = try await collect(session.generate(prompt, options: options))
+    XCTAssertEqual(text(held), text(tokens))
+    XCTAssertEqual(held.last, Token(id: nil, text: String(text(tokens).suffix(2))))
     options.logprobs = 100_000
     do {
       _ = try await collect(session.generate(prompt, options: options))

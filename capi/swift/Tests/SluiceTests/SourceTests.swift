@@ -8,6 +8,7 @@ private final class Bytes: ModelReader, @unchecked Sendable {
   private let alive: Counter
   let fails = Counter()
   let reads = Counter()
+  let isSlow = Counter()
 
   init(_ data: Data, _ alive: Counter) {
     bytes = [UInt8](data)
@@ -24,6 +25,7 @@ private final class Bytes: ModelReader, @unchecked Sendable {
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws -> Int {
     reads.add()
     if fails.value != 0 { throw Stop() }
+    if isSlow.value != 0 { Thread.sleep(forTimeInterval: 0.02) }
     let start = min(Int(clamping: offset), bytes.count)
     // Short reads are allowed.
     let end = min(start + (buffer.count + 1) / 2, bytes.count)
@@ -125,6 +127,25 @@ final class SourceTests: TestCase {
       XCTAssertEqual(after, try text(of: try openModel()))
     }
     XCTAssertEqual(alive.value, 0)
+  }
+
+  /// Not only between tokens.
+  func testAPromptIsStopped() async throws {
+    let reader = Bytes(try modelBytes(), Counter())
+    let source = ModelSource.reader(reader, bytes: reader.count)
+    var options = smallOptions()
+    options.dramBudgetBytes = try FlashModel.plan(source: source, options: options).floorBytes
+    let session = try FlashModel(source: source, options: options).makeSession()
+    reader.isSlow.add()
+    let before = reader.reads.value
+    let task = Task { [prompt] in try await session.text(prompt) }
+    while reader.reads.value == before { try await Task.sleep(nanoseconds: 1_000_000) }
+    task.cancel()
+    _ = try? await task.value
+    await session.idle()
+    XCTAssertEqual(session.position, 0)
+    reader.isSlow.add(-1)
+    try session.decode(7)
   }
 
   func testReaderOfARefusedSourceIsLetGo() throws {
