@@ -6,7 +6,7 @@ if [ $# -ne 3 ]; then
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 if ! command -v swift >/dev/null 2>&1; then
-  echo "SKIPPED: no swift; on Debian 13, apt-get install swiftlang libstdc++-14-dev"
+  echo "SKIPPED: no swift; on Debian 13, apt-get install swiftlang"
   exit 77
 fi
 mkdir -p "$3"

@@ -8,7 +8,7 @@ extension BundleFile {
   /// - Returns: how many records were checked.
   @discardableResult
   public static func verify(
-    _ path: String, progress: Progress = { _, _ in },
+    _ path: String, progress: ProgressHandler = { _, _ in },
     onDamage: (_ place: String) throws -> Void = { _ in }
   ) throws -> Int {
     var records: UInt64 = 0
@@ -30,9 +30,9 @@ extension BundleFile {
 /// Both closures: they share a user_data.
 private final class VerifyCallback: Callback {
   let onDamage: (String) throws -> Void
-  let progress: Progress
+  let progress: ProgressHandler
 
-  init(_ onDamage: @escaping (String) throws -> Void, _ progress: @escaping Progress) {
+  init(_ onDamage: @escaping (String) throws -> Void, _ progress: @escaping ProgressHandler) {
     self.onDamage = onDamage
     self.progress = progress
   }

@@ -104,7 +104,7 @@ public enum BundleFile {
   @discardableResult
   public static func convert(
     _ source: String, to output: String, options: ConvertOptions = ConvertOptions(),
-    progress: Progress = { _, _ in }
+    progress: ProgressHandler = { _, _ in }
   ) throws -> ConvertReport {
     var report = sized(sluice_convert_report(), \.struct_size)
     let paths = try CStrings([source, output], "a path")
@@ -152,7 +152,7 @@ public enum BundleFile {
   @discardableResult
   public static func train(
     _ path: String, calibration: String, options: TrainOptions = TrainOptions(),
-    progress: Progress = { _, _ in }
+    progress: ProgressHandler = { _, _ in }
   ) throws -> [LayerQuality] {
     var cOptions = try options.c()
     var layers = [sluice_layer_quality](repeating: sluice_layer_quality(), count: maxLayers)

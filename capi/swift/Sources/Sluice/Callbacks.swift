@@ -2,7 +2,7 @@ import CSluice
 
 /// Is told what is being done ("read", "convert", ...) and the share of it that is done, 0 to 1, on
 /// the thread of the call. What it throws stops the call and comes out of it.
-public typealias Progress = (_ stage: String, _ done: Double) throws -> Void
+public typealias ProgressHandler = (_ stage: String, _ done: Double) throws -> Void
 
 /// Closures of the host's while C calls them. Keeps the first error and stops for it.
 class Callback {
@@ -36,9 +36,9 @@ class Callback {
 
 /// For a sluice_stage_fn.
 final class StageCallback: Callback {
-  fileprivate let progress: Progress
+  fileprivate let progress: ProgressHandler
 
-  init(_ progress: @escaping Progress) {
+  init(_ progress: @escaping ProgressHandler) {
     self.progress = progress
   }
 }
@@ -52,7 +52,7 @@ func onStage(
 
 /// Makes a C call that tells of its progress; `faults` as in check().
 func withProgress(
-  _ progress: Progress, _ faults: ReaderFaults? = nil,
+  _ progress: ProgressHandler, _ faults: ReaderFaults? = nil,
   _ call: (_ userData: UnsafeMutableRawPointer) throws -> sluice_status
 ) throws {
   try withoutActuallyEscaping(progress) { progress in

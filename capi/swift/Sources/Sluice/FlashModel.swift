@@ -10,7 +10,7 @@ public final class FlashModel: @unchecked Sendable {
 
   /// Allocates and reads everything that `options` plan for. Blocks on storage.
   public convenience init(
-    path: String, options: ModelOptions = ModelOptions(), progress: Progress = { _, _ in }
+    path: String, options: ModelOptions = ModelOptions(), progress: ProgressHandler = { _, _ in }
   ) throws {
     try self.init(source: .path(path), options: options, progress: progress)
   }
@@ -18,7 +18,7 @@ public final class FlashModel: @unchecked Sendable {
   /// The same for other places.
   public init(
     source: ModelSource, options: ModelOptions = ModelOptions(),
-    progress: Progress = { _, _ in }
+    progress: ProgressHandler = { _, _ in }
   ) throws {
     let faults = source.faults()
     var opened: OpaquePointer?

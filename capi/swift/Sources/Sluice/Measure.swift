@@ -29,7 +29,8 @@ extension FlashModel {
   ///   - windowTokens: the text is cut into pieces of so many; 0: 256, or what the context holds.
   ///   - maxTokens: 0: all.
   public func evaluate(
-    _ text: String, windowTokens: Int = 0, maxTokens: Int = 0, progress: Progress = { _, _ in }
+    _ text: String, windowTokens: Int = 0, maxTokens: Int = 0,
+    progress: ProgressHandler = { _, _ in }
   ) throws -> Evaluation {
     let window: UInt32 = try unsigned(windowTokens, "windowTokens")
     let most: UInt64 = try unsigned(maxTokens, "maxTokens")
@@ -71,7 +72,7 @@ public enum DeviceCurve {
   ///   - output: where the curve is saved, for `ModelOptions.deviceCurvePath`.
   public static func measure(
     _ path: String, seconds: Double = 0, saveTo output: String? = nil,
-    progress: Progress = { _, _ in }
+    progress: ProgressHandler = { _, _ in }
   ) throws -> [Point] {
     var points = [sluice_device_point](repeating: sluice_device_point(), count: maxPoints)
     var count = 0

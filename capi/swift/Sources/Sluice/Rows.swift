@@ -1,7 +1,7 @@
 import CSluice
 
 /// What the numbers of a row are.
-public enum Element: Int32, Sendable {
+public enum ElementType: Int32, Sendable {
   case f32 = 0
   /// IEEE 754, 16 bits.
   case f16 = 1
@@ -16,7 +16,7 @@ public enum Element: Int32, Sendable {
 public struct Rows {
   let up: [UnsafeRawPointer?]
   let down: [UnsafeRawPointer?]
-  let element: Element
+  let element: ElementType
   let width: Int
 
   public var count: Int { return up.count }
@@ -35,7 +35,7 @@ public struct Rows {
 
 /// One row, dModel numbers as they lie in the file. Valid as long as the `Rows` that it is of.
 public struct Row {
-  public let element: Element
+  public let element: ElementType
   public let bytes: UnsafeRawBufferPointer
 
   /// The numbers as 32-bit floats, exactly; a copy that stays.
@@ -66,7 +66,7 @@ public struct LayerInfo: Sendable {
   public let dModel: Int
   public let dFFN: Int
   /// Of the rows; nil: one of a newer library's.
-  public let element: Element?
+  public let element: ElementType?
   /// So many neighbouring neurons are read together.
   public let neuronsPerRecord: Int
   public let numRecords: Int
@@ -83,7 +83,7 @@ public struct LayerInfo: Sendable {
   init(_ c: sluice_layer_info) {
     dModel = Int(c.d_model)
     dFFN = Int(c.d_ffn)
-    element = Element(rawValue: c.element)
+    element = ElementType(rawValue: c.element)
     neuronsPerRecord = Int(c.neurons_per_record)
     numRecords = Int(c.num_records)
     numSlots = Int(c.num_slots)

@@ -53,27 +53,48 @@ public final class Session: @unchecked Sendable {
   public func prefill(
     _ tokens: [Int32], progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> [Float] {
-    let raw = try handle.free()
     var logits = [Float](repeating: 0, count: handle.vocabSize)
+    try prefill(tokens, &logits, progress)
+    return logits
+  }
+
+  /// The same without logits, which are not computed then.
+  public func feed(
+    _ tokens: [Int32], progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws {
+    try prefill(tokens, nil, progress)
+  }
+
+  private func prefill(
+    _ tokens: [Int32], _ logits: UnsafeMutablePointer<Float>?, _ progress: (Int, Int) throws -> Void
+  ) throws {
+    let raw = try handle.free()
     try withoutActuallyEscaping(progress) { progress in
       let callback = PrefillCallback(progress)
       try withExtendedLifetime(callback) {
         try callback.check(
           sluice_session_prefill(
-            raw, tokens, tokens.count, &logits, onPrefill, callback.userData),
+            raw, tokens, tokens.count, logits, onPrefill, callback.userData),
           handle.faults)
       }
     }
-    return logits
   }
 
   /// Feeds one token; its logits. The statistics count it as decoded. Blocks on storage.
   @discardableResult
   public func decode(_ token: Int32) throws -> [Float] {
-    let raw = try handle.free()
     var logits = [Float](repeating: 0, count: handle.vocabSize)
-    try check(sluice_session_decode(raw, token, &logits), handle.faults)
+    try decode(token, into: &logits)
     return logits
+  }
+
+  /// The same into an array that is there already, of the model's `vocabSize`.
+  public func decode(_ token: Int32, into logits: inout [Float]) throws {
+    guard logits.count == handle.vocabSize else {
+      throw SluiceError(
+        .invalidArgument, "\(logits.count) logits, the vocabulary has \(handle.vocabSize)")
+    }
+    try check(sluice_session_decode(handle.free(), token, &logits), handle.faults)
   }
 
   // MARK: Going back, keeping

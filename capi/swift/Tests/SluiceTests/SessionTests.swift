@@ -30,6 +30,15 @@ final class SessionTests: TestCase {
     try session.reset()
     XCTAssertEqual(session.position, 0)
     XCTAssertEqual(try session.prefill(start), logits)
+    // Without logits, and with those of an array that is there.
+    try session.reset()
+    try session.feed(start)
+    XCTAssertEqual(session.position, start.count)
+    var mine = [Float](repeating: 0, count: logits.count)
+    try session.decode(7, into: &mine)
+    XCTAssertEqual(mine, next)
+    mine = []
+    sluiceError(.invalidArgument) { try session.decode(7, into: &mine) }
   }
 
   func testErrors() throws {
