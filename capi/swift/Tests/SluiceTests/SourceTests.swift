@@ -140,9 +140,12 @@ final class SourceTests: TestCase {
     let before = reader.reads.value
     let task = Task { [prompt] in try await session.text(prompt) }
     while reader.reads.value == before { try await Task.sleep(nanoseconds: 1_000_000) }
+    let asked = Date()
     task.cancel()
     _ = try? await task.value
     await session.idle()
+    // The whole takes more than half a minute.
+    XCTAssertLessThan(-asked.timeIntervalSinceNow, 2)
     XCTAssertEqual(session.position, 0)
     reader.isSlow.add(-1)
     try session.decode(7)
