@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what building and testing Sluice needs on Debian 12 (and its relatives), as root or
+# Installs what building and testing Sluice needs on Debian 12 and 13 (and relatives), as root or
 # with sudo. Does nothing where all of it is there already.
 set -eu
 

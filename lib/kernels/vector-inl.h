@@ -49,7 +49,8 @@ using U16 = hn::Rebind<uint16_t, F32>;
 HWY_INLINE VecF32 WidenHalf(F32 d, hn::Vec<U16> bits) {
   const hn::Rebind<Half, F32> d16;
   const VecF32 wide = hn::PromoteTo(d, hn::BitCast(d16, bits));
-#if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET == HWY_SSE2 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_EMU128 || \
+    HWY_TARGET == HWY_SCALAR
   // Without an instruction for it, Highway widens infinity and NaN as if they were numbers.
   const hn::RebindToUnsigned<F32> du;
   const auto exponent = hn::Set(du, 0x7c00);

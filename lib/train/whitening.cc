@@ -39,13 +39,13 @@ void Centre(FloatMatrix* inputs, std::vector<float>* mean, ThreadPool* pool) {
 
 // covariance = root root^T.
 absl::Status Factorise(const FloatMatrix& scatter, size_t tokens, Whitening* out) {
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const Eigen::Index d = static_cast<Eigen::Index>(scatter.rows);
-  Eigen::MatrixXd covariance =
-      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
-          scatter.row(0), d, d)
-          .cast<double>() /
-      static_cast<double>(tokens);
-  const double mean = covariance.trace() / static_cast<double>(d);
+  const Eigen::Map<const RowMajor> sums(scatter.row(0), d, d);
+  Eigen::MatrixXd covariance = sums.cast<double>() / static_cast<double>(tokens);
+  // Not covariance.trace(), the same number: GCC 14 takes that for uninitialized.
+  const double mean =
+      (sums.cast<double>() / static_cast<double>(tokens)).trace() / static_cast<double>(d);
   covariance.diagonal().array() += mean > 0 ? mean * kRidge : 1.0;
   const Eigen::LLT<Eigen::MatrixXd> llt(covariance);
   if (llt.info() != Eigen::Success) {

@@ -14,6 +14,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#ifdef SLUICE_CATCH2_V3
+// The names of 2.13; 3 has another Contains, for ranges.
+namespace Catch {
+using Matchers::EndsWith;
+using Matchers::StartsWith;
+inline auto Contains(const std::string& part) { return Matchers::ContainsSubstring(part); }
+}  // namespace Catch
+using Catch::Approx;
+#endif
+
 namespace sluice::testing {
 
 inline absl::Status StatusOf(const absl::Status& status) { return status; }

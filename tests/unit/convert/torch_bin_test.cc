@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-using Catch::Matchers::Contains;
+using Catch::Contains;
 using testing::Floats;
 using testing::Le;
 using testing::PklGlobal;

@@ -1,27 +1,42 @@
 import CSluice
 
-/// The version of the library that is running, as "0.1.0".
-public func sluiceVersion() -> String {
-  return String(cString: sluice_version())
-}
-
 /// A model whose feed-forward weights stay on flash storage.
 ///
 /// Any thread may use it, several at once: the library takes care of that. Sessions and backends
 /// keep what they need of it, so that they may outlive it.
 public final class FlashModel: @unchecked Sendable {
   let handle: OpaquePointer
+  let faults: ReaderFaults?
 
   /// Allocates and reads everything that `options` plan for. Blocks on storage.
-  public init(path: String, options: ModelOptions = ModelOptions()) throws {
+  public convenience init(
+    path: String, options: ModelOptions = ModelOptions(), progress: ProgressHandler = { _, _ in }
+  ) throws {
+    try self.init(source: .path(path), options: options, progress: progress)
+  }
+
+  /// The same for other places.
+  public init(
+    source: ModelSource, options: ModelOptions = ModelOptions(),
+    progress: ProgressHandler = { _, _ in }
+  ) throws {
+    let faults = source.faults()
     var opened: OpaquePointer?
-    try options.withC { cOptions in
-      try check(sluice_model_open(path, cOptions, &opened))
+    do {
+      try withProgress(progress, faults) { userData in
+        try options.withC { cOptions in
+          try source.withC(faults, taken: true) { cSource in
+            sluice_source_open(cSource, cOptions, &opened, onStage, userData)
+          }
+        }
+      }
+    } catch {
+      // The progress that throws last, when all is there already.
+      sluice_model_close(opened)
+      throw error
     }
-    guard let handle = opened else {
-      throw SluiceError(status: sluice_status(SLUICE_INTERNAL), message: "no model was opened")
-    }
-    self.handle = handle
+    self.handle = try owned(opened, "model")
+    self.faults = faults
   }
 
   deinit {
@@ -33,60 +48,69 @@ public final class FlashModel: @unchecked Sendable {
   public static func plan(path: String, options: ModelOptions = ModelOptions()) throws
     -> MemoryPlan
   {
-    var c = sluice_memory_plan()
-    c.struct_size = UInt32(MemoryLayout<sluice_memory_plan>.stride)
+    return try plan(source: .path(path), options: options)
+  }
+
+  public static func plan(source: ModelSource, options: ModelOptions = ModelOptions()) throws
+    -> MemoryPlan
+  {
+    let faults = source.faults()
+    var c = sized(sluice_memory_plan(), \.struct_size)
     try options.withC { cOptions in
-      try check(sluice_model_plan(path, cOptions, &c))
+      try source.withC(faults, taken: false) { cSource in
+        try check(sluice_source_plan(cSource, cOptions, &c), faults)
+      }
     }
     return MemoryPlan(c)
   }
 
   /// The plan that the model was opened with.
   public func plan() throws -> MemoryPlan {
-    var c = sluice_memory_plan()
-    c.struct_size = UInt32(MemoryLayout<sluice_memory_plan>.stride)
+    var c = sized(sluice_memory_plan(), \.struct_size)
     try check(sluice_model_plan_copy(handle, &c))
     return MemoryPlan(c)
   }
 
   public func info() throws -> ModelInfo {
-    var c = sluice_model_info()
-    c.struct_size = UInt32(MemoryLayout<sluice_model_info>.stride)
+    var c = sized(sluice_model_info(), \.struct_size)
     try check(sluice_model_info_copy(handle, &c))
     return ModelInfo(c)
   }
 
-  /// Token ids of text; special tokens spelled in it are ordinary text.
+  /// Token ids of text; special tokens spelled in it are ordinary text. `badState`: the file has no
+  /// tokenizer.
+  /// - Parameter addSpecial: with the tokenizer's special tokens around.
   public func tokenize(_ text: String, addSpecial: Bool = false) throws -> [Int32] {
-    let bytes = Array(text.utf8CString)
-    // A byte is at most one token; the special ones come on top.
-    var tokens = [Int32](repeating: 0, count: bytes.count + 16)
-    var count = 0
-    let capacity = tokens.count
-    let status = sluice_model_tokenize(
-      handle, bytes, bytes.count - 1, addSpecial ? 1 : 0, &tokens, capacity, &count)
-    try check(status)
-    return Array(tokens.prefix(count))
-  }
-
-  public func detokenize(_ tokens: [Int32]) throws -> String {
-    // Seldom more bytes than that; otherwise the count says how many for the second round.
-    var bytes = [CChar](repeating: 0, count: 8 * tokens.count + 64)
+    // Seldom more tokens than bytes and a few; the second round has room for certain.
+    var room = text.utf8.count + 8
     while true {
+      var tokens = [Int32](repeating: 0, count: room)
       var count = 0
-      let capacity = bytes.count
-      let status = sluice_model_detokenize(
-        handle, tokens, tokens.count, &bytes, capacity, &count)
-      if count >= capacity {
-        bytes = [CChar](repeating: 0, count: count + 1)
+      let status = withText(text) { bytes, length in
+        sluice_model_tokenize(handle, bytes, length, addSpecial ? 1 : 0, &tokens, room, &count)
+      }
+      if count > room {
+        room = count
         continue
       }
       try check(status)
-      return bytes.withUnsafeBytes { String(decoding: $0.prefix(count), as: UTF8.self) }
+      return Array(tokens.prefix(count))
     }
   }
 
+  public func detokenize(_ tokens: [Int32]) throws -> String {
+    return try filledText(room: 8 * tokens.count + 64) { bytes, room, count in
+      sluice_model_detokenize(handle, tokens, tokens.count, bytes, room, &count)
+    }
+  }
+
+  /// A session at position 0. `badState`: all `maxSessions` are taken.
   public func makeSession() throws -> Session {
     return try Session(model: self)
+  }
+
+  /// The feed-forward layers alone. `badState`: all `maxSessions` are taken.
+  public func makeBackend() throws -> Backend {
+    return try Backend(model: self)
   }
 }

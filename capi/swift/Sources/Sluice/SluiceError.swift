@@ -3,7 +3,7 @@ import CSluice
 /// Why a call failed.
 public struct SluiceError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Newer libraries may know more codes: `unknown` has their number.
-  public enum Code: Equatable, Sendable {
+  public enum Code: Hashable, Sendable {
     /// The caller's mistake; nothing has changed.
     case invalidArgument
     case notFound
@@ -26,17 +26,28 @@ public struct SluiceError: Error, Equatable, Sendable, CustomStringConvertible {
   public let code: Code
   /// For people; its wording is not promised.
   public let message: String
+  /// What a `ModelReader` threw, where that is why the call failed.
+  public let cause: (any Error)?
 
-  public var description: String { "\(code): \(message)" }
+  public var description: String {
+    guard let cause = cause else { return "\(code): \(message)" }
+    return "\(code): \(message) (\(cause))"
+  }
 
-  init(status: sluice_status, message: String) {
-    self.code = Code(status: status)
+  init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
+    self.code = code
     self.message = message
+    self.cause = cause
+  }
+
+  /// Causes are not compared.
+  public static func == (left: SluiceError, right: SluiceError) -> Bool {
+    return left.code == right.code && left.message == right.message
   }
 }
 
 extension SluiceError.Code {
-  init(status: sluice_status) {
+  init(_ status: sluice_status) {
     switch Int(status) {
     case Int(SLUICE_INVALID_ARGUMENT): self = .invalidArgument
     case Int(SLUICE_NOT_FOUND): self = .notFound
@@ -56,18 +67,26 @@ func isOK(_ status: sluice_status) -> Bool {
   return Int(status) == Int(SLUICE_OK)
 }
 
-/// The message belongs to the thread: this must follow the failed call without an await between.
-func lastError(_ status: sluice_status) -> SluiceError {
-  return SluiceError(status: status, message: String(cString: sluice_last_error_message()))
+/// The message belongs to the thread: this must follow the call without an await between.
+///   - faults: those of the model's reader, if it has one, which may be why
+func check(_ status: sluice_status, _ faults: ReaderFaults? = nil) throws {
+  if isOK(status) { return }
+  throw failure(status, String(cString: sluice_last_error_message()), faults)
 }
 
-func check(_ status: sluice_status) throws {
-  if !isOK(status) { throw lastError(status) }
-}
-
-/// Text of a C array of characters inside a struct, which Swift sees as a tuple.
-func text<T>(ofTuple tuple: T) -> String {
-  return withUnsafeBytes(of: tuple) { bytes in
-    String(decoding: bytes.prefix(while: { $0 != 0 }), as: UTF8.self)
+func failure(_ status: sluice_status, _ message: String, _ faults: ReaderFaults?) -> SluiceError {
+  let code = SluiceError.Code(status)
+  switch code {
+  case .invalidArgument, .badState, .cancelled:
+    // Not for want of bytes.
+    return SluiceError(code, message)
+  default:
+    return SluiceError(code, message, cause: faults?.take())
   }
+}
+
+/// A handle that C has given out.
+func owned(_ handle: OpaquePointer?, _ what: String) throws -> OpaquePointer {
+  guard let handle = handle else { throw SluiceError(.internalDefect, "no \(what) was made") }
+  return handle
 }
