@@ -51,7 +51,7 @@ TEST_CASE("a fixed window holds the union of the last active sets", "[cache]") {
   CHECK(window.num_forced_evictions() == 0);
 }
 
-TEST_CASE("the automatic window forgets for lack of slots alone, oldest of equals first", "[cache]") {
+TEST_CASE("the automatic window forgets only for lack of slots, the oldest first", "[cache]") {
   NeuronWindow window(10, 4, NeuronWindow::kWindowAuto);
   CHECK(Missing(window, {0, 1}) == Records{0, 1});
   CHECK(Missing(window, {5}) == Records{5});
