@@ -10,7 +10,8 @@ cmake --build --preset release
 sluice=build/release/examples/sluice/sluice
 model=build/release/tales-7m.flash
 tales=examples/models/tales-7m
-if [ ! -f "$model" ]; then
+# Also when the program or the checkpoint is newer than what it was converted to.
+if [ ! -f "$model" ] || [ -n "$(find "$sluice" "$tales" -type f -newer "$model")" ]; then
   echo "Converting $tales and training its predictors (a minute or two) ..."
   "$sluice" convert "$tales" "$model" --calibration "$tales/calibration.txt"
 fi

@@ -1,4 +1,4 @@
-// Generation: from text, from tokens, and on a thread of its own.
+// Generation from text and from tokens, on the caller's thread or on one of its own.
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,9 +46,23 @@ absl::StatusOr<GenerateOptions> ReadOptions(const sluice_generate_options* c_opt
   return options;
 }
 
+// Copies, of text and of token ids.
 absl::StatusOr<std::string> ReadPrompt(absl::Span<const char> prompt) {
   SLUICE_RETURN_IF_ERROR(CheckArray(prompt.data(), prompt.size(), 1, "prompt"));
   return std::string(prompt.begin(), prompt.end());
+}
+absl::StatusOr<std::vector<int32_t>> ReadPrompt(absl::Span<const int32_t> prompt) {
+  SLUICE_RETURN_IF_ERROR(CheckArray(prompt.data(), prompt.size(), sizeof(int32_t), "tokens"));
+  return std::vector<int32_t>(prompt.begin(), prompt.end());
+}
+
+absl::StatusOr<GenerateResult> GenerateFrom(Session& session, const std::string& prompt,
+                                            const GenerateOptions& options) {
+  return session.Generate(prompt, options);
+}
+absl::StatusOr<GenerateResult> GenerateFrom(Session& session, const std::vector<int32_t>& prompt,
+                                            const GenerateOptions& options) {
+  return session.GenerateFromTokens(prompt, options);
 }
 
 // `finish_reason` may be NULL.
@@ -57,24 +71,16 @@ absl::Status ReasonOf(const absl::StatusOr<GenerateResult>& result, int32_t* fin
   return result.status();
 }
 
-absl::Status Generate(const sluice_session* handle, absl::Span<const char> prompt,
+// Element: char or int32_t.
+template <typename Element>
+absl::Status Generate(const sluice_session* handle, absl::Span<const Element> c_prompt,
                       const sluice_generate_options* c_options, int32_t* finish_reason,
                       TokenCallback on_token) {
   SLUICE_ASSIGN_OR_RETURN(const auto session, FindSession(handle));
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, ReadPrompt(prompt));
+  SLUICE_ASSIGN_OR_RETURN(const auto prompt, ReadPrompt(c_prompt));
   SLUICE_ASSIGN_OR_RETURN(const GenerateOptions options, ReadOptions(c_options, on_token));
   return session->Run(
-      [&](Session& s) { return ReasonOf(s.Generate(text, options), finish_reason); });
-}
-
-absl::Status GenerateTokens(const sluice_session* handle, absl::Span<const int32_t> tokens,
-                            const sluice_generate_options* c_options, int32_t* finish_reason,
-                            TokenCallback on_token) {
-  SLUICE_ASSIGN_OR_RETURN(const auto session, FindSession(handle));
-  SLUICE_RETURN_IF_ERROR(CheckArray(tokens.data(), tokens.size(), sizeof(int32_t), "tokens"));
-  SLUICE_ASSIGN_OR_RETURN(const GenerateOptions options, ReadOptions(c_options, on_token));
-  return session->Run(
-      [&](Session& s) { return ReasonOf(s.GenerateFromTokens(tokens, options), finish_reason); });
+      [&](Session& s) { return ReasonOf(GenerateFrom(s, prompt, options), finish_reason); });
 }
 
 // What the blocking call would have returned and left for sluice_last_error_message().
@@ -91,17 +97,18 @@ void Tell(DoneCallback on_done, const absl::Status& status, int32_t finish_reaso
   on_done.function(CodeOf(status.code()), message, finish_reason, on_done.user_data);
 }
 
-absl::Status GenerateStart(const sluice_session* handle, absl::Span<const char> prompt,
+template <typename Element>
+absl::Status GenerateStart(const sluice_session* handle, absl::Span<const Element> c_prompt,
                            const sluice_generate_options* c_options, TokenCallback on_token,
                            DoneCallback on_done) {
   SLUICE_ASSIGN_OR_RETURN(const auto session, FindSession(handle));
   if (on_done.function == nullptr) return absl::InvalidArgumentError("on_done is NULL");
-  SLUICE_ASSIGN_OR_RETURN(std::string text, ReadPrompt(prompt));
+  SLUICE_ASSIGN_OR_RETURN(auto prompt, ReadPrompt(c_prompt));
   SLUICE_ASSIGN_OR_RETURN(GenerateOptions options, ReadOptions(c_options, on_token));
   const auto reason = std::make_shared<int32_t>(SLUICE_FINISH_CANCELLED);
   return session->Start(
-      [text = std::move(text), options = std::move(options), reason](Session& s) {
-        return ReasonOf(s.Generate(text, options), reason.get());
+      [prompt = std::move(prompt), options = std::move(options), reason](Session& s) {
+        return ReasonOf(GenerateFrom(s, prompt, options), reason.get());
       },
       [on_done, reason](const absl::Status& status) { Tell(on_done, status, *reason); });
 }
@@ -109,6 +116,7 @@ absl::Status GenerateStart(const sluice_session* handle, absl::Span<const char> 
 }  // namespace
 }  // namespace sluice::capi
 
+using absl::MakeConstSpan;
 using sluice::capi::Enter;
 
 sluice_status sluice_session_generate(sluice_session* session, const char* prompt,
@@ -117,8 +125,8 @@ sluice_status sluice_session_generate(sluice_session* session, const char* promp
                                       int32_t* finish_reason, sluice_token_fn on_token,
                                       void* user_data) {
   return Enter([&] {
-    return sluice::capi::Generate(session, {prompt, prompt_bytes}, options, finish_reason,
-                                  {on_token, user_data});
+    return sluice::capi::Generate(session, MakeConstSpan(prompt, prompt_bytes), options,
+                                  finish_reason, {on_token, user_data});
   });
 }
 
@@ -128,8 +136,8 @@ sluice_status sluice_session_generate_tokens(sluice_session* session, const int3
                                              int32_t* finish_reason, sluice_token_fn on_token,
                                              void* user_data) {
   return Enter([&] {
-    return sluice::capi::GenerateTokens(session, {tokens, token_count}, options, finish_reason,
-                                        {on_token, user_data});
+    return sluice::capi::Generate(session, MakeConstSpan(tokens, token_count), options,
+                                  finish_reason, {on_token, user_data});
   });
 }
 
@@ -139,7 +147,18 @@ sluice_status sluice_session_generate_start(sluice_session* session, const char*
                                             sluice_token_fn on_token, sluice_done_fn on_done,
                                             void* user_data) {
   return Enter([&] {
-    return sluice::capi::GenerateStart(session, {prompt, prompt_bytes}, options,
+    return sluice::capi::GenerateStart(session, MakeConstSpan(prompt, prompt_bytes), options,
+                                       {on_token, user_data}, {on_done, user_data});
+  });
+}
+
+sluice_status sluice_session_generate_tokens_start(sluice_session* session, const int32_t* tokens,
+                                                   size_t token_count,
+                                                   const sluice_generate_options* options,
+                                                   sluice_token_fn on_token,
+                                                   sluice_done_fn on_done, void* user_data) {
+  return Enter([&] {
+    return sluice::capi::GenerateStart(session, MakeConstSpan(tokens, token_count), options,
                                        {on_token, user_data}, {on_done, user_data});
   });
 }

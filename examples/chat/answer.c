@@ -183,6 +183,16 @@ static void draw(struct run* run) {
   run->redraw_s = now_s() + kRedrawSeconds;
 }
 
+/* Until somebody continues the program; that time is not the model's. */
+static void pause_here(struct run* run) {
+  const double start_s = now_s();
+  terminal_end_answer(run->terminal, 0);
+  signals_stop();
+  terminal_begin_answer(run->terminal);
+  run->first_token_s += now_s() - start_s;
+  draw(run);
+}
+
 static void take_signals(struct run* run) {
   int number = 0;
   while ((number = signals_take()) != 0) {
@@ -192,10 +202,7 @@ static void take_signals(struct run* run) {
         stop(run);
         break;
       case SIGTSTP:
-        terminal_end_answer(run->terminal, 0);
-        signals_stop();
-        terminal_begin_answer(run->terminal);
-        draw(run);
+        pause_here(run);
         break;
       case SIGHUP:
       case SIGQUIT:

@@ -80,11 +80,11 @@ absl::StatusOr<std::shared_ptr<FlashModelImpl>> FlashModelImpl::Open(
         Mebibytes(available), " more (free memory and the limits of its cgroups)"));
   }
   SLUICE_RETURN_IF_ERROR(model->LoadTokenizer());
+  model->pool_ = std::make_unique<ThreadPool>(static_cast<int>(model->options().threads));
   SLUICE_RETURN_IF_ERROR(model->LoadWeights(on_progress));
   SLUICE_ASSIGN_OR_RETURN(
       model->cache_, NeuronCache::Create(model->file_->layers(), model->plan_.slots_per_layer,
                                          model->resolved_.options.window_tokens));
-  model->pool_ = std::make_unique<ThreadPool>(static_cast<int>(model->options().threads));
   SLUICE_RETURN_IF_ERROR(model->MakeContexts(make_engine));
   model->FillInfo();
   const IoCapabilities& io = model->contexts_.front()->loader->capabilities();
@@ -105,7 +105,7 @@ absl::Status FlashModelImpl::LoadWeights(const OpenProgress& on_progress) {
   if (on_progress) progress = [&](double done) { return on_progress("read", done); };
   SLUICE_ASSIGN_OR_RETURN(weights_, Weights::Load(*file_, config_, resolved_.sparse,
                                                   options().resident_type, options().ffn_only,
-                                                  progress));
+                                                  pool_.get(), progress));
   return absl::OkStatus();
 }
 

@@ -7,16 +7,21 @@
 
 #include "check.h"
 
-enum { kMaxTokens = 6, kCallbackMs = 10 };
+enum { kMaxTokens = 6, kCallbackMs = 10, kPromptIds = 32 };
 /* What cancel promises, and what a loaded machine may add. */
 static const double kCancelMsMax = 100 + 900;
 static const char kPrompt[] = "The old woman opened the door and";
+/* The same as ids, and whether new jobs begin with those. */
+static int32_t prompt_ids[kPromptIds];
+static size_t prompt_id_count;
+static int from_ids;
 
 /* What on_token or on_done does besides counting. */
 enum action { kNothing, kClose, kStartNext, kStartNextAndClose, kCallBlocking };
 
 struct job {
   sluice_session* session;
+  int from_ids;
   sluice_generate_options options;
   enum action in_token, in_done;
   unsigned token_ms;      /* that on_token takes */
@@ -41,6 +46,7 @@ static struct job* new_job(sluice_session* session) {
   pthread_mutex_init(&job->mutex, NULL);
   pthread_cond_init(&job->changed, NULL);
   job->session = session;
+  job->from_ids = from_ids;
   sluice_generate_options_init(&job->options, sizeof job->options);
   job->options.max_tokens = kMaxTokens;
   job->options.ignore_eos = 1;
@@ -79,9 +85,27 @@ static int32_t on_token(int32_t token, const char* text, size_t text_bytes, void
 static void on_done(sluice_status status, const char* message, int32_t finish_reason,
                     void* user_data);
 
+/* Prompt and options are the library's own copies once this has returned. */
+static sluice_status start_with(struct job* job, const char* text, const int32_t* given_ids,
+                                sluice_done_fn done) {
+  sluice_generate_options options = job->options;
+  int32_t ids[kPromptIds];
+  sluice_status status;
+  if (!job->from_ids) {
+    status = sluice_session_generate_start(job->session, text, strlen(kPrompt), &options, on_token,
+                                           done, job);
+  } else {
+    if (given_ids != NULL) memcpy(ids, given_ids, sizeof ids);
+    status = sluice_session_generate_tokens_start(job->session, given_ids != NULL ? ids : NULL,
+                                                  prompt_id_count, &options, on_token, done, job);
+  }
+  memset(ids, 0x7f, sizeof ids);
+  memset(&options, 0x7f, sizeof options);
+  return status;
+}
+
 static sluice_status try_start(struct job* job) {
-  return sluice_session_generate_start(job->session, kPrompt, strlen(kPrompt), &job->options,
-                                       on_token, on_done, job);
+  return start_with(job, kPrompt, prompt_ids, on_done);
 }
 
 static void on_done(sluice_status status, const char* message, int32_t finish_reason,
@@ -159,8 +183,7 @@ static void test_busy(sluice_model* model) {
   job->options.max_tokens = 100;
   start(job);
   wait_for(job, &job->tokens, 1);
-  CHECK_STATUS(sluice_session_generate_start(job->session, "a", 1, NULL, NULL, on_done, job),
-               SLUICE_BAD_STATE);
+  CHECK_STATUS(try_start(job), SLUICE_BAD_STATE);
   CHECK_STATUS(sluice_session_decode(job->session, 5, NULL), SLUICE_BAD_STATE);
   CHECK_STATUS(sluice_session_rewind(job->session, 0), SLUICE_BAD_STATE);
   CHECK_STATUS(sluice_session_load(job->session, "none"), SLUICE_BAD_STATE);
@@ -183,16 +206,14 @@ static void test_busy(sluice_model* model) {
 }
 
 static void test_errors(sluice_model* model) {
-  struct job* job = new_job(create_session(model));
-  CHECK_STATUS(sluice_session_generate_start(NULL, "a", 1, NULL, NULL, on_done, job),
-               SLUICE_INVALID_ARGUMENT);
-  CHECK_STATUS(sluice_session_generate_start(job->session, "a", 1, NULL, on_token, NULL, job),
-               SLUICE_INVALID_ARGUMENT);
-  CHECK_STATUS(sluice_session_generate_start(job->session, NULL, 1, NULL, NULL, on_done, job),
-               SLUICE_INVALID_ARGUMENT);
+  sluice_session* session = create_session(model);
+  struct job* job = new_job(NULL);
+  CHECK_STATUS(try_start(job), SLUICE_INVALID_ARGUMENT);
+  job->session = session;
+  CHECK_STATUS(start_with(job, kPrompt, prompt_ids, NULL), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(start_with(job, NULL, NULL, on_done), SLUICE_INVALID_ARGUMENT);
   job->options.temperature = -1;
-  CHECK_STATUS(sluice_session_generate_start(job->session, "a", 1, &job->options, NULL, on_done,
-                                             job), SLUICE_INVALID_ARGUMENT);
+  CHECK_STATUS(try_start(job), SLUICE_INVALID_ARGUMENT);
   job->options.temperature = 0;
   sleep_ms(2 * kCallbackMs);
   CHECK(count(job, &job->dones) == 0); /* what did not start does not end */
@@ -274,14 +295,34 @@ static void test_two(const char* path) {
   sluice_session_close(second->session);
 }
 
-void test_async(const char* path) {
+/* Only the session knows the vocabulary. */
+static void test_bad_id(sluice_model* model) {
+  const int32_t ids[kPromptIds] = {5, -1};
+  struct job* job = new_job(create_session(model));
+  CHECK_STATUS(start_with(job, NULL, ids, on_done), SLUICE_OK);
+  wait_for(job, &job->dones, 1);
+  CHECK(job->status == SLUICE_INVALID_ARGUMENT && strstr(job->message, "-1") != NULL);
+  CHECK(job->tokens == 0 && sluice_session_position(job->session) == 0);
+  sluice_session_close(job->session);
+}
+
+static void test_either_form(const char* path) {
   sluice_model* model = open_model(path, 1); /* each session must have left before the next */
   test_same_as_blocking(model);
   test_busy(model);
   test_errors(model);
   test_chain(model);
   test_close(model);
+  if (from_ids) test_bad_id(model);
   sluice_session_close(create_session(model));
   sluice_model_close(model);
   test_two(path);
+}
+
+void test_async(const char* path) {
+  sluice_model* model = open_model(path, 1);
+  CHECK_STATUS(sluice_model_tokenize(model, kPrompt, strlen(kPrompt), 1, prompt_ids, kPromptIds,
+                                     &prompt_id_count), SLUICE_OK);
+  sluice_model_close(model);
+  for (from_ids = 0; from_ids < 2; ++from_ids) test_either_form(path);
 }

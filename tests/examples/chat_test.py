@@ -25,6 +25,7 @@ SECOND = "She said that"
 GREEDY = ("--temperature", "0", "--context", "256", "--dram-budget", "20M")
 # Sanitizers and busy machines are slow; a hang is what these are to find.
 PATIENCE_S = 60
+SHELL_PROMPT = "[stopped]$ "
 
 
 def piped(lines, *args, code=0):
@@ -36,16 +37,40 @@ def piped(lines, *args, code=0):
     return done.stdout.decode(), done.stderr.decode()
 
 
-class Terminal:
-    """The program at a pseudo-terminal."""
+def shell(argv):
+    """Runs a program in the foreground as a shell does that knows jobs: when it stops, the terminal
+    is ours, and any line continues it. Returns its status."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a shell may give the terminal away
+    job = os.fork()
+    if job == 0:
+        os.setpgid(0, 0)
+        os.tcsetpgrp(0, os.getpid())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        os.execv(argv[0], argv)
+    while True:
+        _, status = os.waitpid(job, os.WUNTRACED)
+        os.tcsetpgrp(0, os.getpgrp())
+        if not os.WIFSTOPPED(status):
+            return os.waitstatus_to_exitcode(status)
+        os.write(1, SHELL_PROMPT.encode())
+        os.read(0, 100)
+        os.tcsetpgrp(0, job)
+        os.killpg(job, signal.SIGCONT)
 
-    def __init__(self, *args, rows=12, columns=80, term="xterm"):
+
+class Terminal:
+    """The program at a pseudo-terminal; its own session, or a job of a shell's."""
+
+    def __init__(self, *args, rows=12, columns=80, term="xterm", in_shell=False):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = term
             # The size is there before the program looks.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-            os.execv(CHAT, [CHAT, MODEL, *GREEDY, *args])
+            argv = [CHAT, MODEL, *GREEDY, *args]
+            if in_shell:
+                os._exit(shell(argv))
+            os.execv(CHAT, argv)
         self.screen = Screen(rows, columns)
         self.pieces = []
         self.status = None
@@ -264,6 +289,58 @@ class AtATerminal(ChatTest):
                 os.kill(terminal.pid, number)
                 self.assertEqual(terminal.wait_status(), -number)
                 self.as_before(terminal)
+
+    def stop(self, terminal):
+        """Ctrl-Z; then the terminal is the shell's, and quiet."""
+        terminal.send("\x1a")
+        terminal.wait_for(lambda: terminal.tail().endswith(SHELL_PROMPT))
+        self.as_before(terminal)
+        self.assertEqual(terminal.read(0.3)[0], b"")
+
+    def test_stopped_in_the_answer_and_continued(self):
+        expected, _ = piped([LINE + "\n"], "--max-tokens", "240")
+        terminal = self.terminal("--max-tokens", "240", in_shell=True)
+        within = 0
+        for _ in range(20):
+            start = len(terminal.output())
+            shown = lambda: (without_statistics(terminal.output()[start:]).decode()
+                             .replace("\r\n", "\n").replace(SHELL_PROMPT + "fg\n", "")
+                             .partition(LINE + "\n")[2])
+            sent = time.monotonic()
+            terminal.send(LINE + "\n")
+            terminal.wait_for(lambda: len(shown()) > 20)
+            self.stop(terminal)
+            stopped = time.monotonic()
+            part = shown().removesuffix(SHELL_PROMPT)
+            time.sleep(1)
+            paused = time.monotonic() - stopped
+            terminal.send("fg\n")
+            terminal.wait_for(lambda: len(shown()) > len(part) and shown().endswith("\n> "))
+            if "tokens/s" not in part:  # else the answer was faster than this test
+                took = time.monotonic() - sent
+                text, _, statistics = shown().rpartition("[")
+                self.assertEqual(text, expected)
+                tokens_per_s = float(statistics.split()[0])
+                self.assertLess(0.95 * 239 / tokens_per_s, took - paused)
+                within += 1
+            if within == 2:
+                break
+            terminal.say("/reset")
+        self.assertEqual(within, 2)
+        terminal.send("\x04")
+        self.ends_well(terminal)
+
+    def test_stopped_at_the_prompt_and_continued(self):
+        expected, _ = piped([LINE + "\n"], "--max-tokens", "8")
+        terminal = self.terminal("--max-tokens", "8", in_shell=True)
+        terminal.send("nobody should read this")
+        terminal.wait_for(lambda: terminal.tail().endswith("read this"))
+        self.stop(terminal)
+        terminal.send("fg\n")
+        terminal.wait_for(lambda: terminal.tail().endswith("fg\r\n> "))
+        self.assertEqual(terminal.answer(LINE) + "\n", expected)
+        terminal.send("\x04")
+        self.ends_well(terminal)
 
     def test_changes_of_size(self):
         expected, _ = piped([LINE + "\n"], "--max-tokens", "200")

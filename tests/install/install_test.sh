@@ -33,6 +33,13 @@ check() {
   echo "ran $1"
 }
 
+# The FFN layers alone: by its status the program says that rows give what the layer does, here
+# with slots for a part of them.
+check_backend() {
+  "$1" "$model" 3 6 || { echo "$1 failed"; exit 1; }
+  echo "ran $1"
+}
+
 project() {
   "$cmake" -S "$source/tests/install/$1" -B "$work/$1" -DCMAKE_PREFIX_PATH="$prefix" \
     -DSLUICE_EXAMPLES="$source/examples" -DCMAKE_BUILD_TYPE=Release >"$work/$1.log"
@@ -43,9 +50,11 @@ check "$work/consumer/generate_c"
 check "$work/consumer/generate_cc"
 project c_only
 check "$work/c_only/generate_c"
+check_backend "$work/c_only/ffn_backend"
 if [ -f "$prefix/$libdir/libsluice.a" ]; then
   project c_static
   check "$work/c_static/generate_c"
+  check_backend "$work/c_static/ffn_backend"
 fi
 
 export PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig"
@@ -55,6 +64,10 @@ export LD_LIBRARY_PATH
 ${CC:-cc} -std=c11 ${CFLAGS:-} "$source/examples/generate.c" -o "$work/pkg_c" \
   $(pkg-config --cflags --libs sluice) ${LDFLAGS:-}
 check "$work/pkg_c"
+# shellcheck disable=SC2046,SC2086
+${CC:-cc} -std=c11 ${CFLAGS:-} "$source/examples/ffn_backend.c" -o "$work/pkg_ffn" \
+  $(pkg-config --cflags --libs sluice) -lm ${LDFLAGS:-}
+check_backend "$work/pkg_ffn"
 # shellcheck disable=SC2046,SC2086
 ${CXX:-c++} -std=c++20 ${CXXFLAGS:-} "$source/examples/generate.cc" -o "$work/pkg_cc" \
   $(pkg-config --cflags --libs sluice-cpp) ${LDFLAGS:-}

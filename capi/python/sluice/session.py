@@ -17,7 +17,7 @@ from ._library import check, library, path_bytes
 from ._options import (
     FloatArray, IntArray, Path, Tokens, address, byref, result_array, token_array, unsigned,
 )
-from .errors import BadState, SluiceError
+from .errors import SluiceError
 from .generation import ON_DONE, ON_LOGITS, ON_LOGPROBS, ON_TOKEN, Generation, LogitsProcessor, Run
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Session(Owner):
         if _clone_of is None:
             model._check(library().sluice_session_create(model._handle(), byref(out)))
         else:
-            _clone_of._check(library().sluice_session_clone(_clone_of._ready(), byref(out)))
+            _clone_of._check(library().sluice_session_clone(_clone_of._settled(), byref(out)))
         assert out.value is not None
         self._own(out.value)
         self._model = model
@@ -104,14 +104,6 @@ class Session(Owner):
                 library().sluice_session_prefill(handle, None, 0, None, s.ProgressFn(), None)
         return handle
 
-    def _ready(self) -> int:
-        """The handle, for calls that need the session to themselves."""
-        handle = self._settled()
-        # The library knows only once the thread of the generation has called it.
-        if self._run is not None and not self._run.finished.is_set():
-            raise BadState("another generation of this session is not over: close() it first")
-        return handle
-
     # ---- tokens
 
     def prefill(self, tokens: Tokens, *, progress: Optional[ProgressCallback] = None,
@@ -123,7 +115,7 @@ class Session(Owner):
         """
         ids = token_array(tokens)
         logits = result_array("out", out, (self._vocab_size,))
-        handle = self._ready()
+        handle = self._settled()
         with Blocking(progress) as call:
             status = library().sluice_session_prefill(
                 handle, address(ids), ids.size, address(logits), PROGRESS, call.number)
@@ -137,7 +129,7 @@ class Session(Owner):
         """Feeds one token; returns the logits after it, shape [vocab_size]."""
         logits = result_array("out", out, (self._vocab_size,))
         number = unsigned("token", token, 31)
-        self._check(library().sluice_session_decode(self._ready(), number, address(logits)))
+        self._check(library().sluice_session_decode(self._settled(), number, address(logits)))
         return logits
 
     # ---- text
@@ -164,7 +156,7 @@ class Session(Owner):
             whole_prompt=int(whole_prompt),
             top_logprobs=unsigned("top_logprobs", top_logprobs, 32))
         _set_stop(options, [stop] if isinstance(stop, str) else list(stop))
-        handle = self._ready()
+        handle = self._settled()
         run = Run(on_logits)
         if on_logits is not None:
             options.on_logits = ON_LOGITS
@@ -194,17 +186,17 @@ class Session(Owner):
         """The tokens at positions [0, position)."""
         ids = np.empty(self.position, dtype=np.int32)
         count = ctypes.c_size_t()
-        self._check(library().sluice_session_tokens_copy(self._ready(), address(ids), ids.size,
+        self._check(library().sluice_session_tokens_copy(self._settled(), address(ids), ids.size,
                                                          byref(count)))
         return ids[:count.value]
 
     def reset(self) -> None:
         """Back to position 0."""
-        self._check(library().sluice_session_reset(self._ready()))
+        self._check(library().sluice_session_reset(self._settled()))
 
     def rewind(self, position: int) -> None:
         """Back to an earlier position: forgets what came after it."""
-        self._check(library().sluice_session_rewind(self._ready(),
+        self._check(library().sluice_session_rewind(self._settled(),
                                                     unsigned("position", position, 32)))
 
     def clone(self) -> "Session":
@@ -213,11 +205,11 @@ class Session(Owner):
 
     def save(self, path: Path) -> None:
         """Writes tokens and KV cache to a file, which appears complete or not at all."""
-        self._check(library().sluice_session_save(self._ready(), path_bytes(path)))
+        self._check(library().sluice_session_save(self._settled(), path_bytes(path)))
 
     def load(self, path: Path) -> None:
         """Takes on what save() wrote, with the same model and types; else nothing changes."""
-        self._check(library().sluice_session_load(self._ready(), path_bytes(path)))
+        self._check(library().sluice_session_load(self._settled(), path_bytes(path)))
 
     @property
     def stats(self) -> Stats:
@@ -226,7 +218,7 @@ class Session(Owner):
         return s.to_dataclass(Stats, stats)
 
     def reset_stats(self) -> None:
-        self._check(library().sluice_session_stats_reset(self._ready()))
+        self._check(library().sluice_session_stats_reset(self._settled()))
 
     def cancel(self) -> None:
         """Makes the call that runs, or the next one, return soon: with Cancelled, or for a
@@ -267,19 +259,6 @@ def _start_text(handle: int, prompt: str, options: s.CGenerateOptions, run: Run)
 
 
 def _start_tokens(handle: int, prompt: Tokens, options: s.CGenerateOptions, run: Run) -> None:
-    """The C ABI starts text only; tokens go through the blocking call on a thread of ours."""
     ids = token_array(prompt)
-
-    def body() -> None:
-        reason = ctypes.c_int32(2)
-        status, message = 9, "the call was not made"
-        try:
-            status = library().sluice_session_generate_tokens(
-                handle, address(ids), ids.size, byref(options), byref(reason), ON_TOKEN, run.number)
-            message = library().sluice_last_error_message().decode("utf-8", "replace")
-        except BaseException as error:
-            run.error = error
-        run.on_done(status, message, reason.value)
-
-    # A daemon, since Python would wait for others before it runs what closes sessions at exit.
-    threading.Thread(target=body, name="sluice-generate", daemon=True).start()
+    check(library().sluice_session_generate_tokens_start(
+        handle, address(ids), ids.size, byref(options), ON_TOKEN, ON_DONE, run.number))

@@ -80,27 +80,16 @@ def test_close_and_busy(session):
     session.decode(2)
 
 
-def test_busy_from_the_beginning(session, monkeypatch):
-    """Also before the thread that generates from tokens has come to call the library."""
-    let_go = threading.Event()
-
-    class Late(threading.Thread):
-        def run(self):
-            let_go.wait()
-            super().run()
-
-    monkeypatch.setattr("sluice.session.threading.Thread", Late)
-    generation = session.generate([2, 3], max_tokens=2)
-    try:
-        for call in (lambda: session.decode(2), lambda: session.prefill([2]), session.reset,
-                     lambda: session.rewind(0), session.clone, session.reset_stats,
-                     lambda: session.save("none/none"), lambda: session.load("none"),
-                     lambda: session.tokens, lambda: session.generate([2])):
-            with pytest.raises(sluice.BadState):
-                call()
-        assert session.position == 0 and session.stats.tokens == 0
-    finally:
-        let_go.set()
+@pytest.mark.parametrize("prompt", [PROMPT, [2, 3]])
+def test_busy_from_the_beginning(session, prompt):
+    generation = session.generate(prompt, max_tokens=2)
+    for call in (lambda: session.decode(2), lambda: session.prefill([2]), session.reset,
+                 lambda: session.rewind(0), session.clone, session.reset_stats,
+                 lambda: session.save("none/none"), lambda: session.load("none"),
+                 lambda: session.tokens, lambda: session.generate(prompt), lambda: session.stats):
+        with pytest.raises(sluice.BadState):
+            call()
+    assert session.position == 0
     assert len([piece for piece in generation if piece.token is not None]) == 2
     session.decode(2)
 

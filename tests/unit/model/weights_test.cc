@@ -23,8 +23,9 @@ std::shared_ptr<BundleFile> WriteAndOpen(const std::string& path, const TinyMode
 }
 
 std::unique_ptr<Weights> LoadAs(const BundleFile& file, const TinyModelOptions& tiny,
-                                ResidentType type) {
-  auto weights = Weights::Load(file, testing::TinyConfig(tiny), true, type);
+                                ResidentType type, int threads = 1) {
+  ThreadPool pool(threads);
+  auto weights = Weights::Load(file, testing::TinyConfig(tiny), true, type, false, &pool);
   REQUIRE_OK(weights);
   return *std::move(weights);
 }
@@ -51,15 +52,17 @@ TEST_CASE("q8 weights are the file's, quantised row by row", "[model]") {
   SECTION("columns that are no whole number of groups") { tiny.d_model = 44; }
   const auto file = WriteAndOpen(dir.File("tiny.flash"), tiny);
   const auto plain = LoadAs(*file, tiny, ResidentType::kAuto);
-  const auto q8 = LoadAs(*file, tiny, ResidentType::kQ8);
-  CheckQuantized(q8->embed_tokens(), plain->embed_tokens());
-  CHECK(q8->lm_head().data == q8->embed_tokens().data);  // tied: one copy
-  CHECK(!q8->embed_positions().quantized);
-  for (uint32_t i = 0; i < tiny.num_layers; ++i) {
-    CheckQuantized(q8->layer(i).q.matrix, plain->layer(i).q.matrix);
-    CheckQuantized(q8->layer(i).k.matrix, plain->layer(i).k.matrix);
-    CheckQuantized(q8->layer(i).v.matrix, plain->layer(i).v.matrix);
-    CheckQuantized(q8->layer(i).out.matrix, plain->layer(i).out.matrix);
+  for (int threads : {1, 2, 5}) {
+    const auto q8 = LoadAs(*file, tiny, ResidentType::kQ8, threads);
+    CheckQuantized(q8->embed_tokens(), plain->embed_tokens());
+    CHECK(q8->lm_head().data == q8->embed_tokens().data);  // tied: one copy
+    CHECK(!q8->embed_positions().quantized);
+    for (uint32_t i = 0; i < tiny.num_layers; ++i) {
+      CheckQuantized(q8->layer(i).q.matrix, plain->layer(i).q.matrix);
+      CheckQuantized(q8->layer(i).k.matrix, plain->layer(i).k.matrix);
+      CheckQuantized(q8->layer(i).v.matrix, plain->layer(i).v.matrix);
+      CheckQuantized(q8->layer(i).out.matrix, plain->layer(i).out.matrix);
+    }
   }
 }
 
@@ -104,8 +107,10 @@ TEST_CASE("damage in a matrix that is quantised is found", "[model]") {
   testing::WriteFileOrDie(path, content);
   auto file = BundleFile::Open(path);
   REQUIRE_OK(file);
+  ThreadPool pool(2);
   const absl::Status status =
-      Weights::Load(**file, testing::TinyConfig(tiny), false, ResidentType::kQ8).status();
+      Weights::Load(**file, testing::TinyConfig(tiny), false, ResidentType::kQ8, false, &pool)
+          .status();
   CHECK(absl::IsDataLoss(status));
   CHECK(absl::StrContains(status.message(), "layers.1.attn.k.weight"));
 }

@@ -2672,6 +2672,18 @@ extern "C" {
     ) -> sluice_status;
 }
 extern "C" {
+    #[doc = " The same from token ids, as sluice_session_generate_tokens(). Since ABI 1."]
+    pub fn sluice_session_generate_tokens_start(
+        session: *mut sluice_session,
+        tokens: *const i32,
+        token_count: usize,
+        options: *const sluice_generate_options,
+        on_token: sluice_token_fn,
+        on_done: sluice_done_fn,
+        user_data: *mut ::std::os::raw::c_void,
+    ) -> sluice_status;
+}
+extern "C" {
     #[doc = " Makes the call that is running on this session, or its next one, return soon: within 100 ms on"]
     #[doc = " top of a read that the device has started. Who cannot tell whether it came in time for the call"]
     #[doc = " that it was meant for calls sluice_session_prefill() with no tokens when that call is over:"]

@@ -257,8 +257,12 @@ impl Session {
 
     /// Generates on a thread of the library's and returns at once; the iterator gives the tokens
     /// as they come. Dropping it stops the generation and waits for its end.
-    pub fn generate_iter(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Tokens<'_>> {
-        Tokens::start(self, prompt, options)
+    pub fn generate_iter<'p>(
+        &mut self,
+        prompt: impl Into<Prompt<'p>>,
+        options: &GenerateOptions,
+    ) -> Result<Tokens<'_>> {
+        Tokens::start(self, prompt.into(), options)
     }
 
     /// Uses up a cancellation that came too late for the call that it was meant for; the next call

@@ -1,7 +1,7 @@
 //! Generation as an iterator: the tokens come from a thread of the library's through a channel.
 use crate::callback::{silenced, Payload};
 use crate::error::{check, check_with, Error, ErrorCode, Result};
-use crate::generate::{on_token, FinishReason, Generation, Sink, Token};
+use crate::generate::{on_token, FinishReason, Generation, Prompt, Sink, Token};
 use crate::generate_options::GenerateOptions;
 use crate::session::Session;
 use crate::text::text_of;
@@ -45,7 +45,7 @@ pub struct Tokens<'s> {
 impl<'s> Tokens<'s> {
     pub(crate) fn start(
         session: &'s mut Session,
-        prompt: &str,
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
     ) -> Result<Tokens<'s>> {
         let mut lowered = options.lower()?;
@@ -57,15 +57,26 @@ impl<'s> Tokens<'s> {
         // SAFETY: prompt and options are copied before this returns. After SLUICE_OK the generation
         // belongs to the callbacks, the last of which, on_done(), frees it.
         let status = unsafe {
-            sys::sluice_session_generate_start(
-                session.as_ptr(),
-                prompt.as_ptr().cast(),
-                prompt.len(),
-                &lowered.raw,
-                Some(on_token::<ToChannel>),
-                Some(on_done),
-                raw.cast(),
-            )
+            match prompt {
+                Prompt::Text(text) => sys::sluice_session_generate_start(
+                    session.as_ptr(),
+                    text.as_ptr().cast(),
+                    text.len(),
+                    &lowered.raw,
+                    Some(on_token::<ToChannel>),
+                    Some(on_done),
+                    raw.cast(),
+                ),
+                Prompt::Tokens(tokens) => sys::sluice_session_generate_tokens_start(
+                    session.as_ptr(),
+                    tokens.as_ptr(),
+                    tokens.len(),
+                    &lowered.raw,
+                    Some(on_token::<ToChannel>),
+                    Some(on_done),
+                    raw.cast(),
+                ),
+            }
         };
         if let Err(error) = check(status) {
             // SAFETY: after a failure there are no callbacks, and the generation is ours again.

@@ -1,7 +1,7 @@
 //! Sessions: feeding, generating, stopping, and what lasts.
 mod support;
 
-use sluice::{ErrorCode, FinishReason, GenerateOptions, Session, Token};
+use sluice::{ErrorCode, FinishReason, GenerateOptions, Prompt, Session, Token};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -37,13 +37,14 @@ fn every_way_of_generating_gives_the_same() {
     assert_eq!(reason, FinishReason::Length);
     assert_eq!(got.iter().map(|token| token.text.as_str()).collect::<String>(), text);
 
-    session.reset().unwrap();
-    let mut iterator = session.generate_iter(PROMPT, &tokens(20)).unwrap();
-    let streamed = iterator.by_ref().collect::<Result<Vec<Token>, _>>().unwrap();
-    assert_eq!(streamed, got);
-    assert_eq!(iterator.finish_reason(), Some(FinishReason::Length));
-    assert!(iterator.next().is_none());
-    drop(iterator);
+    for prompt in [Prompt::from(PROMPT), Prompt::from(&ids)] {
+        session.reset().unwrap();
+        let mut iterator = session.generate_iter(prompt, &tokens(20)).unwrap();
+        let streamed = iterator.by_ref().collect::<Result<Vec<Token>, _>>().unwrap();
+        assert_eq!(streamed, got);
+        assert_eq!(iterator.finish_reason(), Some(FinishReason::Length));
+        assert!(iterator.next().is_none());
+    }
 
     // The same by hand, token by token.
     session.reset().unwrap();
