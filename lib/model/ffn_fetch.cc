@@ -112,7 +112,7 @@ bool FfnStep::MustLandFirst(const LayerSlots& slots) const {
   size_t together = needed_.size();
   auto next = needed_.begin();
   for (const uint32_t record : lookahead_.guess()) {
-    next = std::lower_bound(next, needed_.end(), record);
+    while (next != needed_.end() && *next < record) ++next;
     together += next == needed_.end() || *next != record;
   }
   return together > slots.window.num_slots();

@@ -51,8 +51,7 @@ absl::Status Lookahead::Start(uint32_t layer, const float* x, bool asked) {
   keep = std::min(keep, most - guess_.size());
   std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(keep),
                    candidates_.end(), [](const auto& a, const auto& b) { return a > b; });
-  for (size_t i = 0; i < keep; ++i) guess_.push_back(candidates_[i].second);
-  std::sort(guess_.begin(), guess_.end());
+  AddToGuess(keep);
   // The guess is the first part of the layer's token; what it really needs is the second.
   SLUICE_RETURN_IF_ERROR(slots.window.AdvanceBatch(guess_, /*first=*/true, &fills_));
   layer_ = layer;
@@ -84,6 +83,23 @@ void Lookahead::ListCandidates(const LowRankPredictor& predictor, const LayerSlo
       candidates_.back().first = std::max(candidates_.back().first, scores[neuron]);
     }
     last = record;
+  }
+}
+
+// The first `count` candidates, from the back, so that nothing has to be copied aside.
+void Lookahead::AddToGuess(size_t count) {
+  std::sort(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(count),
+            [](const auto& a, const auto& b) { return a.second < b.second; });
+  size_t from = guess_.size(), to = from + count;
+  guess_.resize(to);
+  while (count > 0) {
+    const uint32_t record = candidates_[count - 1].second;
+    if (from > 0 && guess_[from - 1] > record) {
+      guess_[--to] = guess_[--from];
+    } else {
+      guess_[--to] = record;
+      --count;
+    }
   }
 }
 

@@ -74,8 +74,8 @@ class Lookahead {
   static uint64_t BytesFor(uint32_t d_ffn, uint32_t max_rank, uint32_t max_records);
 
  private:
-  void Guess(const LowRankPredictor& predictor, LayerSlots& slots, uint32_t layer, const float* x);
   void ListCandidates(const LowRankPredictor& predictor, const LayerSlots& slots);
+  void AddToGuess(size_t count);
 
   NeuronCache* const cache_;
   const Weights* const weights_;
