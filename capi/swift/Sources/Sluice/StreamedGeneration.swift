@@ -3,7 +3,8 @@ import Foundation
 
 /// One generation on a thread of its own, whose tokens go into a stream.
 ///
-/// Not sluice_session_generate_start(), which takes text alone.
+/// It makes the blocking call: what a callback throws then comes out of it on the same stack, and
+/// nothing has to stay alive for a callback that says it is over.
 final class StreamedGeneration: @unchecked Sendable {
   typealias Stream = AsyncThrowingStream<Token, any Error>
 
