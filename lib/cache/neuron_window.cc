@@ -19,7 +19,7 @@ constexpr uint16_t kNumRanks = 3 * kReach;
 constexpr uint16_t kStays = kNumRanks;
 constexpr uint64_t kHighestRank = kNumRanks - 1;
 
-// What a use makes of a worth that lies x tokens behind the current one, at [x + kReach]: uses of
+// What a use makes of a worth that is the current token and x more, at [x + kReach]: uses of
 // 2^(x / kHalfLife) and one more are worth kHalfLife * log2(2^(x / kHalfLife) + 1).
 using WorthTable = std::array<int16_t, 2 * kReach>;
 WorthTable MakeWorthTable() {
