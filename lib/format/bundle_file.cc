@@ -12,6 +12,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/format/bundle_header.h"
 #include "lib/format/bytes.h"
+#include "lib/format/checksum.h"
 #include "lib/format/manifest.h"
 #include "lib/format/part_set.h"
 
@@ -40,6 +41,10 @@ namespace {
 
 // What is read between two calls of a ReadProgress.
 constexpr size_t kProgressBytes = 4 << 20;
+
+absl::Status ReadingCancelled(const std::string& path) {
+  return absl::CancelledError(absl::StrCat(path, ": reading was cancelled"));
+}
 
 absl::string_view AsText(const AlignedBuffer& buffer) {
   return {reinterpret_cast<const char*>(buffer.data()), buffer.size()};
@@ -220,28 +225,22 @@ absl::Status BundleFile::ReadTensor(const TensorEntry& entry, absl::Span<std::by
   return CheckTensorHash(path(), entry, Xxh3(out));
 }
 
-absl::Status ReadingCancelled(const std::string& path) {
-  return absl::CancelledError(absl::StrCat(path, ": reading was cancelled"));
-}
-
-absl::StatusOr<TensorReader> TensorReader::Create(const BundleFile& file,
-                                                  const TensorEntry& entry) {
+absl::Status BundleFile::ReadTensorInPieces(
+    const TensorEntry& entry, absl::Span<std::byte> scratch,
+    absl::FunctionRef<void(absl::Span<const std::byte> piece)> take,
+    const ReadProgress& progress) const {
+  if (scratch.empty()) return absl::InvalidArgumentError("no room for a piece of a tensor");
   SLUICE_ASSIGN_OR_RETURN(Xxh3Stream hash, Xxh3Stream::Create());
   hash.Reset(0);
-  return TensorReader(file, entry, std::move(hash));
-}
-
-absl::StatusOr<absl::Span<const std::byte>> TensorReader::Next(absl::Span<std::byte> out) {
-  if (out.empty()) return absl::InvalidArgumentError("no room for a piece of a tensor");
-  const auto piece = out.first(std::min<uint64_t>(out.size(), entry_->bytes - read_));
-  if (piece.empty()) return piece;
-  SLUICE_RETURN_IF_ERROR(file_->storage()->ReadAt(entry_->offset + read_, piece));
-  hash_.Update(piece);
-  read_ += piece.size();
-  if (read_ == entry_->bytes) {
-    SLUICE_RETURN_IF_ERROR(CheckTensorHash(file_->path(), *entry_, hash_.Digest()));
+  for (uint64_t at = 0; at < entry.bytes;) {
+    const auto piece = scratch.first(std::min<uint64_t>(scratch.size(), entry.bytes - at));
+    SLUICE_RETURN_IF_ERROR(state_->storage->ReadAt(entry.offset + at, piece));
+    hash.Update(piece);
+    take(piece);
+    if (progress && !progress(piece.size())) return ReadingCancelled(path());
+    at += piece.size();
   }
-  return piece;
+  return CheckTensorHash(path(), entry, hash.Digest());
 }
 
 absl::Status BundleFile::VerifyRecord(uint32_t layer, uint32_t record,

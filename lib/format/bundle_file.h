@@ -6,16 +6,15 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lib/base/element_type.h"
-#include "lib/format/checksum.h"
 #include "lib/format/record_layout.h"
 #include "lib/io/storage_file.h"
 
@@ -54,8 +53,6 @@ struct TensorEntry {
 
 // Told how many bytes more have been read; false stops with kCancelled.
 using ReadProgress = std::function<bool(uint64_t bytes)>;
-// That kCancelled.
-absl::Status ReadingCancelled(const std::string& path);
 
 // Threads: const methods may overlap.
 class BundleFile {
@@ -94,6 +91,13 @@ class BundleFile {
   // empty, is told every few MiB.
   absl::Status ReadTensor(const TensorEntry& entry, absl::Span<std::byte> out,
                           const ReadProgress& progress = nullptr) const;
+  // The same piece by piece, for tensors that there is no room for: `take` gets all of it in order,
+  // at most scratch.size() >= 1 bytes at a time. The hash is verified at the end; after a failure
+  // nothing that was taken may be used.
+  absl::Status ReadTensorInPieces(
+      const TensorEntry& entry, absl::Span<std::byte> scratch,
+      absl::FunctionRef<void(absl::Span<const std::byte> piece)> take,
+      const ReadProgress& progress = nullptr) const;
 
   const std::vector<RecordLayout>& layers() const;
   // kDataLoss naming path, layer, neurons, offset, expected and found when `record`'s bytes do not
@@ -116,27 +120,6 @@ class BundleFile {
 
  public:
   ~BundleFile();
-};
-
-// Reads a tensor piece by piece, for those that there is no room for. Threads: one at a time.
-class TensorReader {
- public:
-  // Both are borrowed; the entry is one of the file's.
-  static absl::StatusOr<TensorReader> Create(const BundleFile& file, const TensorEntry& entry);
-
-  // Fills `out`, which is not empty, as far as the tensor goes; returns what was filled, nothing
-  // behind its end. The hash is verified with the last piece: after a failure nothing that was
-  // read may be used.
-  absl::StatusOr<absl::Span<const std::byte>> Next(absl::Span<std::byte> out);
-
- private:
-  TensorReader(const BundleFile& file, const TensorEntry& entry, Xxh3Stream hash)
-      : file_(&file), entry_(&entry), hash_(std::move(hash)) {}
-
-  const BundleFile* file_;
-  const TensorEntry* entry_;
-  Xxh3Stream hash_;
-  uint64_t read_ = 0;  // bytes so far
 };
 
 struct VerifyReport {

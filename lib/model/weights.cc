@@ -1,7 +1,6 @@
 #include "lib/model/weights.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -18,9 +17,8 @@ std::string ShapeText(const std::vector<uint64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-// What is read at a time of a matrix that is quantised. The smallest matrices that matter have 8
-// MiB: of their pieces most are read while the one before is quantised.
-constexpr uint64_t kPieceBytes = 1 << 20;
+// What is read at a time of a matrix that is quantised.
+constexpr uint64_t kPieceBytes = 4 << 20;
 
 // The matrices of the products that every token computes in full.
 bool IsDenseMatrix(absl::string_view name) {
@@ -59,26 +57,6 @@ uint64_t SectionBytes(const BundleFile& file, SectionKind section, ResidentType 
     total += RoundUp(quantized != 0 ? quantized : entry.bytes, kIoAlignment);
   }
   return total;
-}
-
-// For the loops of a pool, which nothing may be thrown out of.
-absl::StatusOr<absl::Span<const std::byte>> NextPiece(TensorReader* reader,
-                                                      absl::Span<std::byte> out) noexcept {
-  try {
-    return reader->Next(out);
-  } catch (...) {
-    return absl::Status(absl::StatusCode::kResourceExhausted, "");  // a text would take memory
-  }
-}
-
-// Quantises rows [begin, end) of a matrix of this type. `wide` has room for a row.
-void QuantizeRows(ElementType type, size_t cols, const std::byte* rows, size_t begin, size_t end,
-                  float* wide, std::byte* to) {
-  const size_t from_bytes = cols * ElementBytes(type), to_bytes = kernels::Q8RowBytes(cols);
-  for (size_t row = begin; row < end; ++row) {
-    kernels::ToF32(type, rows + row * from_bytes, cols, wide);
-    kernels::QuantizeRow(wide, cols, to + row * to_bytes);
-  }
 }
 
 }  // namespace
@@ -173,46 +151,32 @@ class Weights::Loader {
     return kernels::Matrix{data, entry->type, rows, cols, cols * ElementBytes(entry->type)};
   }
 
-  // A piece is read while the one before it is quantised.
+  // Read here, since a host's function reads on the thread that opens; quantised by all threads.
   absl::StatusOr<kernels::Matrix> ReadQuantized(const TensorEntry& entry, uint64_t bytes) {
     const size_t cols = entry.shape[1], from_bytes = cols * ElementBytes(entry.type);
     const size_t row_bytes = kernels::Q8RowBytes(cols);
     const size_t rows_at_once = std::clamp<uint64_t>(kPieceBytes / from_bytes, 1, entry.shape[0]);
-    const size_t piece_bytes = rows_at_once * from_bytes;
-    // More than threads, since one of them reads first.
-    const size_t shares =
-        std::min(4 * static_cast<size_t>(pool_->num_threads()), rows_at_once);
+    const size_t threads = static_cast<size_t>(pool_->num_threads());
     SLUICE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(bytes));
-    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer pieces, AlignedBuffer::Allocate(2 * piece_bytes));
+    SLUICE_ASSIGN_OR_RETURN(AlignedBuffer piece,
+                            AlignedBuffer::Allocate(rows_at_once * from_bytes));
     SLUICE_ASSIGN_OR_RETURN(AlignedBuffer wide,
-                            AlignedBuffer::Allocate(shares * cols * sizeof(float)));
-    SLUICE_ASSIGN_OR_RETURN(TensorReader reader, TensorReader::Create(file_, entry));
-    const std::thread::id opener = std::this_thread::get_id();
+                            AlignedBuffer::Allocate(threads * cols * sizeof(float)));
     std::byte* to = buffer.data();
-    auto piece = reader.Next(pieces.span().first(piece_bytes));
-    for (size_t half = 1; piece.ok() && !piece->empty(); half = 1 - half) {
-      const size_t rows = piece->size() / from_bytes;
-      auto next = piece;
-      bool has_next = false;
-      const auto read_next = [&] {
-        if (has_next) return;
-        next = NextPiece(&reader, pieces.span().subspan(half * piece_bytes, piece_bytes));
-        has_next = true;
-      };
-      pool_->ParallelFor(shares, 1, [&](size_t begin, size_t end) {
-        // Not on a worker: a host's function reads on the thread that opens.
-        if (std::this_thread::get_id() == opener) read_next();
-        for (size_t i = begin; i < end; ++i) {
-          QuantizeRows(entry.type, cols, piece->data(), rows * i / shares, rows * (i + 1) / shares,
-                       wide.as<float>() + i * cols, to);
-        }
-      });
-      read_next();  // where the workers left nothing for this thread
-      to += rows * row_bytes;
-      if (on_read_ && !on_read_(piece->size())) return ReadingCancelled(file_.path());
-      piece = std::move(next);
-    }
-    SLUICE_RETURN_IF_ERROR(piece.status());
+    SLUICE_RETURN_IF_ERROR(file_.ReadTensorInPieces(
+        entry, piece.span(), [&](absl::Span<const std::byte> rows) {
+          const size_t count = rows.size() / from_bytes;
+          // One range for each thread at most: a range's number is the number of its scratch row.
+          const size_t grain = DivideRoundUp(count, threads);
+          pool_->ParallelFor(count, grain, [&](size_t begin, size_t end) {
+            float* const row = wide.as<float>() + begin / grain * cols;
+            for (size_t i = begin; i < end; ++i) {
+              kernels::ToF32(entry.type, rows.data() + i * from_bytes, cols, row);
+              kernels::QuantizeRow(row, cols, to + i * row_bytes);
+            }
+          });
+          to += count * row_bytes;
+        }, on_read_));
     weights_->buffers_.push_back(std::move(buffer));
     return kernels::Matrix{weights_->buffers_.back().data(), entry.type, entry.shape[0], cols,
                            row_bytes, true};

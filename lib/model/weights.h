@@ -46,10 +46,9 @@ class Weights {
   // Reads and verifies the resident section, and the predictors when asked. With `ffn_only` of the
   // resident section the FFN's biases alone: what else layer() and the others give is empty then.
   // Matrices that `resident_type` quantises are read piece by piece and never held as they are in
-  // the file; `pool` quantises a piece while this thread reads the next. The file's directory must
-  // hold the tensors that `config` calls for, in the right shapes: kDataLoss names the tensor,
-  // expected and found. `progress`, which may be empty, gets the share that has been read; false
-  // stops with kCancelled.
+  // the file; this thread reads, `pool` quantises. The file's directory must hold the tensors that
+  // `config` calls for, in the right shapes: kDataLoss names the tensor, expected and found.
+  // `progress`, which may be empty, gets the share that has been read; false stops with kCancelled.
   static absl::StatusOr<std::unique_ptr<Weights>> Load(
       const BundleFile& file, const ModelConfig& config, bool with_predictors,
       ResidentType resident_type, bool ffn_only, ThreadPool* pool,

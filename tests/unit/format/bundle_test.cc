@@ -31,15 +31,11 @@ void CheckHolds(const BundleFile& file, const std::string& name, ElementType typ
   REQUIRE_OK(file.ReadTensor(*entry, absl::MakeSpan(read)));
   CHECK(read == data);
   Bytes scratch(7), pieces;
-  auto reader = TensorReader::Create(file, *entry);
-  REQUIRE_OK(reader);
-  for (;;) {
-    const auto piece = reader->Next(absl::MakeSpan(scratch));
-    REQUIRE_OK(piece);
-    if (piece->empty()) break;
-    CHECK(piece->size() <= scratch.size());
-    pieces.insert(pieces.end(), piece->begin(), piece->end());
-  }
+  REQUIRE_OK(file.ReadTensorInPieces(
+      *entry, absl::MakeSpan(scratch), [&](absl::Span<const std::byte> piece) {
+        CHECK(piece.size() <= scratch.size());
+        pieces.insert(pieces.end(), piece.begin(), piece.end());
+      }));
   CHECK(pieces == data);
 }
 
