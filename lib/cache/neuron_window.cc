@@ -53,6 +53,7 @@ absl::Status NeuronWindow::Advance(absl::Span<const uint32_t> active,
   BeginToken();
   const uint32_t num_hits = UseResidents(active);
   FreeUnusedFor(window_tokens_);
+  left_over_ = false;
   MakeRoom(static_cast<uint32_t>(active.size()) - num_hits);
   FillMissing(active, missing);
   return absl::OkStatus();
@@ -67,6 +68,7 @@ absl::Status NeuronWindow::AdvanceBatch(absl::Span<const uint32_t> batch, bool f
   } else {
     ++now_;
   }
+  left_over_ = true;
   const uint32_t num_hits = UseResidents(batch);
   MakeRoom(static_cast<uint32_t>(batch.size()) - num_hits);
   FillMissing(batch, missing);
@@ -94,7 +96,7 @@ absl::Status NeuronWindow::Check(absl::Span<const uint32_t> active) const {
 // Frees what had left the window at the last token already and was kept for its batches.
 void NeuronWindow::BeginToken() {
   now_ = Moment(++token_);
-  FreeUnusedFor(uint64_t{window_tokens_} + 1);
+  if (left_over_) FreeUnusedFor(uint64_t{window_tokens_} + 1);
 }
 
 int64_t NeuronWindow::AfterUse(int64_t worth) const {
@@ -209,6 +211,7 @@ void NeuronWindow::Clear() {
   token_ = 0;
   now_ = 0;
   idle_tokens_ = 0;
+  left_over_ = false;
 }
 
 uint32_t NeuronWindow::span_tokens() const {

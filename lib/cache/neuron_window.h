@@ -116,6 +116,7 @@ class NeuronWindow {
   uint32_t num_used_ = 0;
   uint64_t token_ = 0;  // number of the current token; the first is 1
   uint64_t now_ = 0;    // the current call
+  bool left_over_ = false;  // a batch may have left what a fixed window has passed
   uint64_t num_idle_ = 0;     // tokens, summed over the records that are giving way
   uint64_t idle_tokens_ = 0;  // the mean of those that gave way last; 0: none did
   uint64_t num_forced_evictions_ = 0;
