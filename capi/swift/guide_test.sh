@@ -8,6 +8,8 @@ set -eu
 # shellcheck source=installed.sh
 . "$(dirname "$0")/installed.sh"
 checkout=$(cd "$here/../.." && pwd)
+# shellcheck source=../../tests/support/guide.sh
+. "$checkout/tests/support/guide.sh"
 app=$work/Tale
 rm -rf "$app"
 mkdir -p "$app"
@@ -43,22 +45,6 @@ cd "$app"
 swift_in_work build . -Xswiftc -warnings-as-errors
 bin=$(swift_in_work build . --show-bin-path)
 
-got=$("$bin/Tale")
-expected=$("$prefix/bin/sluice" generate tales-7m.flash --max-tokens 60 --temperature 0.8 \
-  --top-k 40 --seed 9 --dram-budget 64M --prompt "The old woman opened the door and" 2>/dev/null)
-first=$(printf '%s' "$got" | head -n 1)
-if [ -z "$first" ] || ! printf '%s' "$expected" | grep -qxF -- "$first"; then
-  printf 'the first program wrote:\n%s\nexpected:\n%s\n' "$got" "$expected"
-  exit 1
-fi
-guide=2
-while [ "$guide" -le "$count" ]; do
-  "$bin/Guide$guide" >"$work/guide_$guide.log" || {
-    cat "$work/guide_$guide.log"
-    echo "program $guide of the guide failed"
-    exit 1
-  }
-  [ -s "$work/guide_$guide.log" ] || { echo "program $guide of the guide is silent"; exit 1; }
-  guide=$((guide + 1))
-done
+first_program "$bin/Tale"
+other_programs "$bin/Guide" 2 "$count"
 echo "the $count programs of the guide and the README ran against an installed copy"

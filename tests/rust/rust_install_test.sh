@@ -13,6 +13,8 @@ prefix=$work/prefix
 target=$work/target
 # shellcheck source=cargo.sh
 . "$source/tests/rust/cargo.sh"
+# shellcheck source=../support/guide.sh
+. "$source/tests/support/guide.sh"
 if [ -n "${SLUICE_SANITIZE:-}" ]; then
   echo "SKIPPED: a program as a host links it does not link sanitizers (here: $SLUICE_SANITIZE)"
   exit 77
@@ -61,26 +63,10 @@ PKG_CONFIG_PATH="$prefix/$libdir/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
 LD_LIBRARY_PATH="$prefix/$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PKG_CONFIG_PATH LD_LIBRARY_PATH
 cargo_offline build --bins
-got=$("$target/debug/app")
-expected=$("$prefix/bin/sluice" generate tales-7m.flash --max-tokens 60 --temperature 0.8 \
-  --top-k 40 --seed 9 --dram-budget 64M --prompt "The old woman opened the door and" 2>/dev/null)
-first=$(printf '%s' "$got" | head -n 1)
-if [ -z "$first" ] || ! printf '%s' "$expected" | grep -qxF -- "$first"; then
-  printf 'the first program wrote:\n%s\nexpected:\n%s\n' "$got" "$expected"
-  exit 1
-fi
+first_program "$target/debug/app"
 count=$(cat count)
 [ "$count" -ge 9 ] || { echo "only $count programs were found"; exit 1; }
-guide=1
-while [ "$guide" -lt "$count" ]; do
-  "$target/debug/guide_$guide" >"$work/guide_$guide.log" || {
-    cat "$work/guide_$guide.log"
-    echo "program $guide of the guide failed"
-    exit 1
-  }
-  [ -s "$work/guide_$guide.log" ] || { echo "program $guide of the guide is silent"; exit 1; }
-  guide=$((guide + 1))
-done
+other_programs "$target/debug/guide_" 1 $((count - 1))
 # Where the static library was made, a program that needs no libsluice.so.
 if [ -f "$prefix/$libdir/libsluice.a" ]; then
   cargo_offline build --bin app --features sluice/static
