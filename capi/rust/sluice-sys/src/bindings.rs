@@ -1073,7 +1073,7 @@ pub struct sluice_stats {
     pub active_fraction: f64,
     #[doc = " neurons computed"]
     pub predicted_fraction: f64,
-    #[doc = " that the neuron window spans now"]
+    #[doc = " that a neuron stays in DRAM unused"]
     pub window_tokens: f64,
     pub prefill_tokens: u64,
     pub prefill_ms: f64,

@@ -28,7 +28,7 @@ public struct Stats: Equatable, Sendable {
   public let activeFraction: Double
   /// Neurons computed.
   public let predictedFraction: Double
-  /// That the neuron window spans now.
+  /// That a neuron stays in DRAM unused.
   public let windowTokens: Double
   /// Records forgotten inside a fixed window.
   public let windowForcedEvictions: Int
